@@ -1,0 +1,88 @@
+// Package calls is the seam through which services reach each other: a unary request to a named method, or to a named
+// gateway instance. In one process it is a function call, in a cluster gRPC or NATS; services see generated clients
+// over a Network and never know which. Errors arrive as faults on either side.
+package calls
+
+import (
+	"context"
+	"strings"
+
+	"google.golang.org/grpc"
+
+	authv1 "github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1"
+	"github.com/oceanchat/oceanchat/internal/chat"
+)
+
+// Network reaches every service. A method's full name ("/oceanchat.auth.v1.AuthService/Login") decides the target, so
+// generated clients take a Network as their connection. Request and answer belong to the caller alone: nothing is
+// shared with the other side. Only unary calls are supported. It is safe for concurrent use.
+type Network interface {
+	grpc.ClientConnInterface
+	// Gateway returns the connection to one ws-gateway instance. Calls to one that is gone fail with UNAVAILABLE.
+	Gateway(id chat.GatewayID) grpc.ClientConnInterface
+}
+
+// Host is where services are served. Registering the same service twice panics, as in gRPC.
+type Host interface {
+	grpc.ServiceRegistrar
+	// ServeGateway makes services reachable under a gateway's id until stop is called.
+	ServeGateway(id chat.GatewayID, register func(grpc.ServiceRegistrar)) (stop func())
+}
+
+// Identity is who a request acts for. It crosses the seam with the context.
+type Identity struct {
+	UserID    chat.UserID
+	SessionID chat.SessionID
+	DeviceID  chat.DeviceID
+	Platform  authv1.Platform
+	// ConnectionID is set for requests from a long connection.
+	ConnectionID chat.ConnectionID
+}
+
+type identityKey struct{}
+type requestIDKey struct{}
+
+// WithIdentity returns a context that acts for id.
+func WithIdentity(ctx context.Context, id Identity) context.Context {
+	return context.WithValue(ctx, identityKey{}, id)
+}
+
+// IdentityOf returns who ctx acts for; the zero Identity is nobody: an internal call or a public method.
+func IdentityOf(ctx context.Context) Identity {
+	id, _ := ctx.Value(identityKey{}).(Identity)
+	return id
+}
+
+// WithRequestID returns a context of the request named id.
+func WithRequestID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestIDKey{}, id)
+}
+
+// RequestID returns the id of the request that ctx serves, or "".
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+// targets lists the packages whose target is not named as they are.
+var targets = map[string]string{
+	"push":           "pusher-offline",
+	"pusherrealtime": "pusher-realtime",
+	"wsgateway":      "ws-gateway",
+}
+
+// Target returns the target that owns a method, from its full name, or "" if the name is none of OceanChat's.
+func Target(fullMethod string) string {
+	rest, ok := strings.CutPrefix(fullMethod, "/oceanchat.")
+	if !ok {
+		return ""
+	}
+	pkg, _, ok := strings.Cut(rest, ".")
+	if !ok {
+		return ""
+	}
+	if t, ok := targets[pkg]; ok {
+		return t
+	}
+	return pkg
+}

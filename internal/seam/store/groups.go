@@ -1,0 +1,79 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/oceanchat/oceanchat/internal/chat"
+)
+
+// Group is a group; the numbers are those of oceanchat.group.v1.
+type Group struct {
+	ID                chat.GroupID
+	Name              string
+	Avatar            string
+	Description       string
+	Announcement      string
+	OwnerID           chat.UserID
+	JoinMode          int32
+	HistoryVisibility int32
+	MuteAll           bool
+	Dissolved         bool
+	CreatedAt         time.Time
+	MemberCount       int
+	NoticeSeq         uint64 // seq of the newest notice whose change is stored
+	Version           uint64 // counts changes; compare-and-set
+	// Pending is a change that was begun: its entry may be in the log already. Opaque to the store; empty: none.
+	Pending []byte
+}
+
+// Span is a stretch of a group's log that a member sees, both ends included.
+type Span struct {
+	From, To               uint64 // To = 0: still a member
+	FromOrdinal, ToOrdinal uint64
+	ToAt                   time.Time // sentAt of the entry To
+}
+
+// Member is a user's part in a group, kept after leaving.
+type Member struct {
+	GroupID    chat.GroupID
+	UserID     chat.UserID
+	Role       int32 // 0 after leaving
+	MutedUntil time.Time
+	Nickname   string
+	JoinedAt   time.Time
+	Spans      []Span // ascending
+	ChangedAt  time.Time
+}
+
+// Present reports whether m is a member now.
+func (m Member) Present() bool { return len(m.Spans) > 0 && m.Spans[len(m.Spans)-1].To == 0 }
+
+// Groups keeps groups. Changes go in two steps, so that one that is half done can be completed: Begin records it,
+// its entry is appended to the log, Commit stores its effect. Owner: group.
+type Groups interface {
+	// Create stores a group that has a pending change and no member, or returns ErrExists.
+	Create(ctx context.Context, g Group) error
+	// Get returns the groups that exist among ids, in any order.
+	Get(ctx context.Context, ids []chat.GroupID) ([]Group, error)
+	// Begin records a pending change if the group is at version and has none, else ErrConflict. The version stays.
+	Begin(ctx context.Context, id chat.GroupID, version uint64, pending []byte) error
+	// Commit stores members and the group with Version+1 and no pending change, if the group is at g.Version, else
+	// ErrConflict with nothing changed but perhaps members (an implementation without transactions writes members first;
+	// they are the same whenever the same change is completed). Cancel: Commit with no members and the old fields.
+	Commit(ctx context.Context, g Group, members []Member) error
+	// Unfinished returns groups with a pending change.
+	Unfinished(ctx context.Context, limit int) ([]chat.GroupID, error)
+}
+
+// Members keeps memberships. Owner: group.
+type Members interface {
+	// Get returns the memberships of users in a group, past ones included, in any order.
+	Get(ctx context.Context, g chat.GroupID, users []chat.UserID) ([]Member, error)
+	// Present returns the present members: by role (highest first), time of joining, id; at most limit, from offset on.
+	Present(ctx context.Context, g chat.GroupID, offset, limit int) ([]Member, error)
+	// PresentIDs returns the ids of all present members.
+	PresentIDs(ctx context.Context, g chat.GroupID) ([]chat.UserID, error)
+	// OfUser returns all memberships of a user, past ones included.
+	OfUser(ctx context.Context, u chat.UserID) ([]Member, error)
+}

@@ -1,0 +1,87 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/oceanchat/oceanchat/internal/chat"
+)
+
+// Profile is a user with its settings; the numbers are those of oceanchat.user.v1.
+type Profile struct {
+	UserID      chat.UserID
+	Username    string
+	Nickname    string
+	Avatar      string
+	Bio         string
+	WhoMayFind  int32
+	WhoMayAdd   int32
+	WhoMayWrite int32
+	LastSeen    int32
+	PushPreview int32
+}
+
+// Profiles keeps users. Owner: user.
+type Profiles interface {
+	// Create stores a profile; one that exists stays as it is and is no error.
+	Create(ctx context.Context, p Profile) error
+	// Get returns the profiles that exist among ids, in any order.
+	Get(ctx context.Context, ids []chat.UserID) ([]Profile, error)
+	// ByUsername returns a profile, or ErrNotFound.
+	ByUsername(ctx context.Context, username string) (Profile, error)
+	// ByNickname returns profiles whose nickname equals nickname but for case and that everyone may find, by id, after
+	// the given id.
+	ByNickname(ctx context.Context, nickname string, after chat.UserID, limit int) ([]Profile, error)
+	// Update applies change to a profile and returns it, or ErrNotFound. change may run more than once; id and username
+	// do not change. An error of change is returned as it is, and nothing is stored.
+	Update(ctx context.Context, id chat.UserID, change func(*Profile) error) (Profile, error)
+}
+
+// SeqRange is a range of seqs, both ends included; To = 0 is open.
+type SeqRange struct{ From, To uint64 }
+
+// Relation is one user's side of a pair of users.
+type Relation struct {
+	User, Peer  chat.UserID
+	Friend      bool
+	FriendSince time.Time
+	Remark      string
+	Tags        []string
+	Starred     bool
+	// RequestedAt is set while User waits for Peer's answer.
+	RequestedAt    time.Time
+	RequestMessage string
+	Blocked        bool // User blocks Peer
+	BlockedAt      time.Time
+	Withheld       []SeqRange // of their conversation: what Peer sent in it User does not get
+	// Pending names a change whose inbox entries may be missing still, or is "".
+	Pending string
+}
+
+// RelationKind selects relations of a user.
+type RelationKind int8
+
+// The kinds of List.
+const (
+	Friends          RelationKind = iota // by peer id
+	IncomingRequests                     // Peer waits for User: newest first
+	OutgoingRequests                     // newest first
+	Blocks                               // newest first
+)
+
+// Relations keeps how users stand to each other. Owner: user.
+type Relations interface {
+	// Get returns both sides of a pair; what is not stored is zero but for its names.
+	Get(ctx context.Context, a, b chat.UserID) (ab, ba Relation, err error)
+	// Update applies change to both sides at once and returns them. change may run more than once; its error is returned
+	// as it is, and nothing is stored.
+	Update(ctx context.Context, a, b chat.UserID, change func(ab, ba *Relation) error) (Relation, Relation, error)
+	// List returns User's side of relations of a kind, at most limit, after a cursor that an earlier call returned; next
+	// is "" at the end. For IncomingRequests the Relation is the asking Peer's message seen from User: RequestedAt and
+	// RequestMessage are those of the peer's side.
+	List(ctx context.Context, u chat.UserID, kind RelationKind, cursor string, limit int) (rs []Relation, next string, err error)
+	// FriendIDs returns the ids of all of u's friends.
+	FriendIDs(ctx context.Context, u chat.UserID) ([]chat.UserID, error)
+	// Pending returns relations whose Pending is set.
+	Pending(ctx context.Context, limit int) ([]Relation, error)
+}
