@@ -1,0 +1,240 @@
+package convlog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/oceanchat/oceanchat/internal/chat"
+	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone"
+)
+
+// errShrank says that the stream's end is below what was read of it. Nothing in memory can be trusted then; a new
+// start reconciles log and database.
+var errShrank = errors.New("convlog: the stream is shorter than what was read of it")
+
+// partition is one stream with its fold and its appender. The loop goroutine alone publishes and folds.
+type partition struct {
+	cfg    Config
+	index  int
+	stream backbone.Log
+	stored Stored
+	log    *slog.Logger
+	alarm  func(kind string)
+
+	fold   *fold
+	queue  chan *request // from Append
+	ready  chan prepared // a request whose head or id was looked up
+	behind chan struct{} // a reader saw that the stream is ahead
+	ended  chan struct{} // closed when the loop ends
+
+	id    BatchID // of this appender; the last 8 bytes count
+	count uint64
+	info  *coalesced[backbone.LogInfo]
+}
+
+func newPartition(cfg Config, n int, s backbone.Log, stored Stored, log *slog.Logger, alarm func(string)) *partition {
+	p := &partition{
+		cfg: cfg, index: n, stream: s, stored: stored, log: log, alarm: alarm,
+		fold:   newFold(cfg),
+		queue:  make(chan *request, cfg.Queue),
+		ready:  make(chan prepared, 64),
+		behind: make(chan struct{}, 1),
+		ended:  make(chan struct{}),
+	}
+	_, _ = rand.Read(p.id[:8])
+	p.info = newCoalesced(func(ctx context.Context) (backbone.LogInfo, error) {
+		ctx, cancel := context.WithTimeout(ctx, cfg.PublishTimeout)
+		defer cancel()
+		return s.Info(ctx)
+	})
+	return p
+}
+
+// run boots and then appends until ctx ends.
+func (p *partition) run(ctx context.Context, ready func()) error {
+	defer close(p.ended)
+	if err := p.boot(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("catch up with the log: %w", err)
+	}
+	ready()
+	return newAppender(p).loop(ctx)
+}
+
+// boot brings the mark and the log together and folds what is not stored, and the ids of the last minutes.
+func (p *partition) boot(ctx context.Context) error {
+	info, mark, err := p.reconcile(ctx)
+	if err != nil {
+		return err
+	}
+	from, err := p.foldFrom(ctx, info, mark)
+	if err != nil {
+		return err
+	}
+	p.fold.trim(mark.Position)
+	p.fold.skip(from - 1)
+	start := time.Now()
+	if err := p.read(ctx, from, info.Last, nil); err != nil {
+		return err
+	}
+	p.log.InfoContext(ctx, "log caught up", "from", from, "position", p.fold.at(), "stored", mark.Position, "took", time.Since(start))
+	return nil
+}
+
+// reconcile compares the log with the mark of what is stored. A log that is new or stands behind its mark has lost
+// what the database has: the epoch is raised, once, before anything is appended (L7).
+func (p *partition) reconcile(ctx context.Context) (backbone.LogInfo, Mark, error) {
+	for {
+		info, err := p.stream.Info(ctx)
+		if err != nil {
+			return info, Mark{}, fmt.Errorf("ask for the stream's state: %w", err)
+		}
+		mark, err := p.stored.Mark(ctx, p.index)
+		if err != nil {
+			return info, mark, fmt.Errorf("read the writer's mark: %w", err)
+		}
+		if mark.Incarnation == info.Incarnation && mark.Position <= info.Last {
+			return info, mark, nil
+		}
+		to, raise := Mark{Incarnation: info.Incarnation}, mark != Mark{}
+		if mark.Incarnation == info.Incarnation {
+			to.Position = info.Last
+		} else if info.First > 0 {
+			to.Position = info.First - 1
+		}
+		moved, err := p.stored.MoveMark(ctx, p.index, mark, to, raise)
+		if err != nil {
+			return info, mark, fmt.Errorf("move the writer's mark: %w", err)
+		}
+		if moved && raise {
+			p.alarm("epoch_raised")
+			p.log.WarnContext(ctx, "the log is new or stands behind the database: epoch raised",
+				"log", info.Last, "stored", mark.Position, "incarnation", info.Incarnation)
+		}
+	}
+}
+
+// foldFrom returns the first position to fold: what is not stored, and enough for the remembered ids.
+func (p *partition) foldFrom(ctx context.Context, info backbone.LogInfo, mark Mark) (uint64, error) {
+	since, err := p.stream.SeqAt(ctx, time.Now().Add(-p.cfg.IDsFor))
+	if err != nil {
+		return 0, fmt.Errorf("find the ids' first position: %w", err)
+	}
+	if ids := uint64(p.cfg.IDs); info.Last > ids { //nolint:gosec // a positive count
+		since = max(since, info.Last-ids+1)
+	}
+	return max(1, info.First, min(since, mark.Position+1)), nil
+}
+
+// read folds the messages from and to inclusive. A batch named own is reported by its position.
+func (p *partition) read(ctx context.Context, from, to uint64, own *inflight) error {
+	if from > to {
+		return nil
+	}
+	return p.stream.Read(ctx, from, to, func(m backbone.Message) error {
+		p.take(ctx, m, own)
+		return nil
+	})
+}
+
+func (p *partition) take(ctx context.Context, m backbone.Message, own *inflight) {
+	id, entries, err := DecodeBatch(m.Data)
+	if err != nil {
+		p.alarm("corrupt_batch")
+		p.log.ErrorContext(ctx, "a message of the log is no batch; it is passed", "position", m.Seq, "err", err)
+		p.fold.skip(m.Seq)
+		return
+	}
+	if own != nil && id == own.id {
+		own.committed = m.Seq
+	}
+	p.fold.apply(m.Seq, m.Time, entries, len(m.Data))
+}
+
+// catchUp folds everything that the stream's leader has.
+func (p *partition) catchUp(ctx context.Context, own *inflight) error {
+	info, err := p.stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the stream's state: %w", err)
+	}
+	if info.Last < p.fold.at() {
+		return fmt.Errorf("%w: at %d, read to %d", errShrank, info.Last, p.fold.at())
+	}
+	for at := p.fold.at() + 1; at <= info.Last; at++ {
+		if info.Last-at > 32 {
+			return p.read(ctx, at, info.Last, own)
+		}
+		m, err := p.stream.Get(ctx, at)
+		switch {
+		case errors.Is(err, backbone.ErrNotFound) && at < info.First:
+			p.fold.skip(at)
+		case err != nil:
+			return fmt.Errorf("read position %d: %w", at, err)
+		default:
+			p.take(ctx, m, own)
+		}
+	}
+	return nil
+}
+
+// sync returns the position once the fold has everything that was acknowledged before the call, by whichever appender.
+func (p *partition) sync(ctx context.Context) (uint64, error) {
+	info, err := p.info.do(ctx)
+	if err != nil {
+		return 0, fault.Wrap(err, fault.Overloaded, "the log does not answer").After(time.Second)
+	}
+	if p.fold.at() < info.Last {
+		select {
+		case p.behind <- struct{}{}:
+		default:
+		}
+		if !p.fold.wait(info.Last, ctx.Done()) {
+			return 0, fault.Wrap(ctx.Err(), fault.Overloaded, "the log is behind").After(time.Second)
+		}
+	}
+	return p.fold.at(), nil
+}
+
+// append queues d and waits for its outcome.
+func (p *partition) append(ctx context.Context, d Draft) (Result, error) {
+	r := &request{draft: d, ctx: ctx, done: make(chan outcome, 1), size: draftSize(d.Entry), body: BodyHash(d.Entry)}
+	r.conversation = chat.ConversationID(d.Entry.GetConversationId())
+	if d.Entry.GetClientMsgId() != "" {
+		r.key = p.fold.ids.key(chat.UserID(d.Entry.GetSenderId()), r.conversation, d.Entry.GetClientMsgId())
+	}
+	select {
+	case p.queue <- r:
+	case <-p.ended:
+		return Result{}, overloaded("the server is stopping")
+	default:
+		return Result{}, overloaded("too many messages wait for the log")
+	}
+	select {
+	case o := <-r.done:
+		return o.Result, o.err
+	case <-p.ended:
+	case <-ctx.Done():
+	}
+	select { // the outcome may have come meanwhile
+	case o := <-r.done:
+		return o.Result, o.err
+	default:
+		return Result{}, fault.New(fault.OutcomeUnknown, "the log did not answer in time; repeat with the same clientMsgId").After(time.Second)
+	}
+}
+
+// nextBatchID names the next attempt.
+func (p *partition) nextBatchID() BatchID {
+	p.count++
+	id := p.id
+	binary.BigEndian.PutUint64(id[8:], p.count)
+	return id
+}
