@@ -310,6 +310,7 @@ type GetRelationResponse struct {
 	SeesLastSeen bool `protobuf:"varint,6,opt,name=sees_last_seen,json=seesLastSeen,proto3" json:"sees_last_seen,omitempty"`
 	// Ranges of their direct conversation in which the target withholds the actor's messages from itself.
 	Withheld      []*SeqRange `protobuf:"bytes,7,rep,name=withheld,proto3" json:"withheld,omitempty"`
+	ActorExists   bool        `protobuf:"varint,8,opt,name=actor_exists,json=actorExists,proto3" json:"actor_exists,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -391,6 +392,13 @@ func (x *GetRelationResponse) GetWithheld() []*SeqRange {
 		return x.Withheld
 	}
 	return nil
+}
+
+func (x *GetRelationResponse) GetActorExists() bool {
+	if x != nil {
+		return x.ActorExists
+	}
+	return false
 }
 
 type FindUsernameRequest struct {
@@ -674,7 +682,7 @@ const file_oceanchat_user_v1_internal_proto_rawDesc = "" +
 	"\ttarget_id\x18\x02 \x01(\tR\btargetId\".\n" +
 	"\bSeqRange\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\x04R\x02to\"\x82\x02\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\"\xa5\x02\n" +
 	"\x13GetRelationResponse\x12#\n" +
 	"\rtarget_exists\x18\x01 \x01(\bR\ftargetExists\x12\x18\n" +
 	"\afriends\x18\x02 \x01(\bR\afriends\x12\x18\n" +
@@ -682,7 +690,8 @@ const file_oceanchat_user_v1_internal_proto_rawDesc = "" +
 	"\x06blocks\x18\x04 \x01(\bR\x06blocks\x12\x1b\n" +
 	"\tmay_write\x18\x05 \x01(\bR\bmayWrite\x12$\n" +
 	"\x0esees_last_seen\x18\x06 \x01(\bR\fseesLastSeen\x127\n" +
-	"\bwithheld\x18\a \x03(\v2\x1b.oceanchat.user.v1.SeqRangeR\bwithheld\"1\n" +
+	"\bwithheld\x18\a \x03(\v2\x1b.oceanchat.user.v1.SeqRangeR\bwithheld\x12!\n" +
+	"\factor_exists\x18\b \x01(\bR\vactorExists\"1\n" +
 	"\x13FindUsernameRequest\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\"/\n" +
 	"\x14FindUsernameResponse\x12\x17\n" +

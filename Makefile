@@ -1,0 +1,95 @@
+# OceanChat. `make help` lists the targets. Everything here needs Go (see go.mod) and a shell; tools are pinned
+# below and installed into .bin, one `go install` each: one shared tool module made their versions fight.
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BUF_VERSION          := v1.75.0
+PROTOC_GEN_GO        := v1.36.12
+PROTOC_GEN_GO_GRPC   := v1.6.2
+PROTOC_GEN_GATEWAY   := v2.33.0
+GOLANGCI_VERSION     := v2.12.2
+
+BIN     := $(CURDIR)/.bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/oceanchat/oceanchat/internal/app.Version=$(VERSION)
+PKG     ?= ./...
+FUZZTIME ?= 20s
+BENCHTIME ?= 1s
+
+# Install a tool once per version: $(call tool,name,package,version) makes .bin/.name@version.
+define tool
+$(BIN)/.$(1)@$(3):
+	@mkdir -p $(BIN) && rm -f $(BIN)/.$(1)@*
+	@echo "installing $(1) $(3)"
+	@GOBIN=$(BIN) GOFLAGS= CGO_ENABLED=0 go install $(2)@$(3)
+	@touch $$@
+endef
+$(eval $(call tool,buf,github.com/bufbuild/buf/cmd/buf,$(BUF_VERSION)))
+$(eval $(call tool,protoc-gen-go,google.golang.org/protobuf/cmd/protoc-gen-go,$(PROTOC_GEN_GO)))
+$(eval $(call tool,protoc-gen-go-grpc,google.golang.org/grpc/cmd/protoc-gen-go-grpc,$(PROTOC_GEN_GO_GRPC)))
+$(eval $(call tool,protoc-gen-grpc-gateway,github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway,$(PROTOC_GEN_GATEWAY)))
+$(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_VERSION)))
+
+BUF_TOOL := $(BIN)/.buf@$(BUF_VERSION)
+GEN_TOOLS := $(BUF_TOOL) \
+	$(BIN)/.protoc-gen-go@$(PROTOC_GEN_GO) \
+	$(BIN)/.protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC) \
+	$(BIN)/.protoc-gen-grpc-gateway@$(PROTOC_GEN_GATEWAY)
+LINT_TOOL := $(BIN)/.golangci-lint@$(GOLANGCI_VERSION)
+
+.PHONY: help build test conformance lint fmt gen fuzz bench docs
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
+
+build: ## build bin/oceanchat: static, no C, version from git
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/oceanchat ./cmd/oceanchat
+
+gen: $(GEN_TOOLS) ## regenerate gen/ from api/ (buf and local plugins, no network once the tools are there)
+	@CGO_ENABLED=0 go build -o $(BIN)/protoc-gen-oceanchat-openapi ./tools/protoc-gen-oceanchat-openapi
+	@rm -rf $(BIN)/out
+	PATH="$(BIN):$$PATH" buf generate -o $(BIN)/out
+	@diff -rq gen $(BIN)/out/gen >/dev/null 2>&1 || { rm -rf gen && mv $(BIN)/out/gen gen; }
+
+# -race needs C; Go reports CGO_ENABLED=0 by itself where no C compiler is in PATH.
+ifeq ($(shell go env CGO_ENABLED),1)
+RACE := -race
+endif
+ifneq ($(OCEANCHAT_CI),)
+TEST := go test -json
+REPORT := | go run ./tools/testreport
+else
+TEST := go test
+endif
+
+test: ## THE test command: go vet and go test, with -race where a C compiler is (OCEANCHAT_CI=1: a skip fails)
+	@$(if $(RACE),,echo "no C compiler: the tests run without -race")
+	go vet $(PKG)
+	$(TEST) $(RACE) -timeout 15m $(PKG) $(REPORT)
+
+conformance: ## the suites of every seam over every implementation
+	go test -count=1 ./internal/seam/...
+
+lint: $(BUF_TOOL) $(LINT_TOOL) ## buf lint and golangci-lint
+	$(BIN)/buf lint
+	$(BIN)/golangci-lint run $(PKG)
+
+fmt: $(BUF_TOOL) $(LINT_TOOL) ## format Go code and .proto files
+	$(BIN)/buf format -w api
+	$(BIN)/golangci-lint fmt ./...
+
+fuzz: ## every fuzz target for FUZZTIME (20s) each
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | while read -r file name; do \
+		echo "== $$name in $$(dirname $$file)"; \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)"; \
+	done
+
+bench: ## all benchmarks, BENCHTIME (1s) each
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -benchmem $(PKG)
+
+docs: gen ## regenerate docs/reference from the code
+	@mkdir -p docs/reference bin
+	go run ./cmd/oceanchat config doc > bin/configuration.md
+	mv bin/configuration.md docs/reference/configuration.md
