@@ -1,0 +1,141 @@
+package arch_test
+
+// A pattern names packages by their path below the module: "internal/chat" is that one package,
+// "internal/seam/*" any direct child, "gen/..." the package and all below it.
+
+// Groups of packages that the table names more than once.
+var (
+	level0 = []string{"internal/chat", "internal/fault"}
+	level1 = []string{"gen/..."}
+	level2 = []string{"internal/config", "internal/lifecycle", "internal/obs", "internal/token", "internal/wire"}
+	level3 = []string{"internal/seam/*", "internal/convlog", "internal/permit"}
+	upTo1  = join(level0, level1)
+	upTo2  = join(level0, level1, level2)
+	upTo3  = join(level0, level1, level2, level3)
+)
+
+// layer says what the packages of from may import of this module; all the rest is forbidden to them.
+type layer struct {
+	from    string
+	may     []string
+	stdOnly bool // and nothing from other modules
+	why     string
+}
+
+// layers is read from the top: the first line that names a package counts. A package may always import
+// what lies below its own line's folder when from ends in "/...".
+var layers = []layer{
+	{from: "internal/fault", stdOnly: true, why: "level 0: the error model is at the bottom of everything"},
+	{from: "internal/chat", may: []string{"internal/fault"}, stdOnly: true, why: "level 0: domain words are pure functions"},
+	{from: "gen/...", may: level1, why: "level 1: generated code knows only its runtimes"},
+	{from: "internal/config", may: upTo1, why: "level 2: helpers know no seam and not each other"},
+	{from: "internal/lifecycle", may: upTo1, why: "level 2: helpers know no seam and not each other"},
+	{from: "internal/obs", may: upTo1, why: "level 2: helpers know no seam and not each other"},
+	{from: "internal/wire", may: upTo1, why: "level 2: helpers know no seam and not each other"},
+	{from: "internal/token", may: upTo1, why: "level 2: helpers know no seam and not each other"},
+
+	{from: "internal/permit", may: []string{"gen/...", "internal/chat", "internal/fault"}, why: "level 3: one pure answer to who may do what"},
+	{from: "internal/convlog", may: join(upTo2, []string{"internal/seam/backbone"}), why: "level 3: the log knows the backbone; app fills in the rest"},
+	{from: "internal/seam/backbone", may: upTo2, why: "level 3: a seam knows no other seam and no implementation"},
+	{from: "internal/seam/calls", may: upTo2, why: "level 3: a seam knows no other seam and no implementation"},
+	{from: "internal/seam/faststate", may: upTo2, why: "level 3: a seam knows no other seam and no implementation"},
+	{from: "internal/seam/store", may: upTo2, why: "level 3: a seam knows no other seam and no implementation"},
+	{from: "internal/seam/media", may: upTo2, why: "level 3: a seam knows no other seam and no implementation"},
+
+	{
+		from: "internal/seam/backbone/embedded", may: join(upTo2, []string{"internal/seam/backbone", "internal/seam/backbone/jetstream"}),
+		why: "level 4: the embedded server is spoken to as any other",
+	},
+	{from: "internal/seam/backbone/jetstream", may: join(upTo2, []string{"internal/seam/backbone"}), why: "level 4: an implementation knows its own seam"},
+	{from: "internal/seam/calls/inproc", may: join(upTo2, []string{"internal/seam/calls"}), why: "level 4: an implementation knows its own seam"},
+	{
+		from: "internal/seam/calls/nats", may: join(upTo2, []string{"internal/seam/calls", "internal/seam/backbone"}),
+		why: "level 4: requests over the backbone's connection",
+	},
+	{from: "internal/seam/faststate/memory", may: join(upTo2, []string{"internal/seam/faststate"}), why: "level 4: an implementation knows its own seam"},
+	{from: "internal/seam/store/sqlite", may: join(upTo2, []string{"internal/seam/store"}), why: "level 4: an implementation knows its own seam"},
+	{from: "internal/seam/media/local", may: join(upTo2, []string{"internal/seam/media"}), why: "level 4: an implementation knows its own seam"},
+
+	{from: "internal/access/apigateway/...", may: upTo3, why: service},
+	{from: "internal/access/wsgateway/...", may: upTo3, why: service},
+	{from: "internal/access/router/...", may: upTo3, why: service},
+	{from: "internal/business/auth/...", may: upTo3, why: service},
+	{from: "internal/business/user/...", may: upTo3, why: service},
+	{from: "internal/business/group/...", may: upTo3, why: service},
+	{from: "internal/business/message/...", may: upTo3, why: service},
+	{from: "internal/delivery/orchestrator/...", may: upTo3, why: service},
+	{from: "internal/delivery/pusherrealtime/...", may: upTo3, why: service},
+	{from: "internal/delivery/pusheroffline/...", may: upTo3, why: service},
+	{from: "internal/support/presence/...", may: upTo3, why: service},
+	{from: "internal/support/query/...", may: upTo3, why: service},
+	{from: "internal/support/persistence/...", may: upTo3, why: service},
+
+	{from: "internal/app/...", may: []string{"internal/...", "gen/...", "sdk/go/...", "web/..."}, why: "level 6: the hall knows all but the door"},
+	{from: "internal/command/...", may: []string{"internal/...", "gen/...", "sdk/go/..."}, why: "level 6: what the binary does besides serving"},
+	{from: "cmd/oceanchat", may: []string{"internal/app", "internal/config", "internal/obs"}, why: "level 7: parse, run, exit code"},
+	{from: "sdk/go/...", may: level1, why: "a client has the contract and nothing of the server"},
+	{from: "web/...", why: "the web client's files, embedded"},
+	{from: "tools/...", may: level1, why: "helpers of development, no part of the product"},
+}
+
+const service = "level 5: a service reaches another through generated clients or the backbone, and knows no implementation"
+
+// fence says that only some packages may import others: drivers stay behind their seam.
+type fence struct {
+	what string // an import path; what lies below it is meant too
+	only []string
+	why  string
+}
+
+var fences = []fence{
+	{"go.mongodb.org/mongo-driver", []string{"internal/seam/store/mongo"}, "the MongoDB driver stays behind its seam"},
+	{"github.com/redis/go-redis", []string{"internal/seam/faststate/redis"}, "the Redis client stays behind its seam"},
+	{"github.com/nats-io/nats-server", []string{"internal/seam/backbone/embedded"}, "only one package runs a NATS server"},
+	{"github.com/nats-io/nats.go", []string{"internal/seam/backbone/..."}, "NATS stays behind the backbone"},
+	{"modernc.org/sqlite", []string{"internal/seam/store/sqlite"}, "the database driver stays behind its seam"},
+	{"os/signal", []string{"cmd/..."}, "signals are the business of main"},
+}
+
+// notYet lists the patterns of the tables above whose packages are still to come. The list only shrinks:
+// an entry whose package exists fails the test, and so does a pattern that names nothing and stands not here.
+var notYet = []string{
+	// Being written right now: strike what is there.
+	"cmd/...",
+	"cmd/oceanchat",
+	"internal/access/apigateway/...",
+	"internal/access/router/...",
+	"internal/app",
+	"internal/app/...",
+	"internal/business/auth/...",
+	"internal/business/group/...",
+	"internal/business/message/...",
+	"internal/business/user/...",
+	"internal/delivery/orchestrator/...",
+	"internal/delivery/pusherrealtime/...",
+	"internal/permit",
+	"internal/seam/media",
+	"internal/seam/media/local",
+	"internal/seam/store/sqlite",
+	"internal/support/persistence/...",
+	"internal/support/presence/...",
+	"internal/support/query/...",
+	"internal/token",
+	// Of later issues.
+	"internal/seam/store/mongo",
+	"internal/seam/faststate/redis",
+	"internal/seam/calls/nats",
+	"internal/command/...",
+	"sdk/go/...",
+	"web/...",
+}
+
+// badNames say nothing about what a package owns.
+var badNames = []string{"util", "utils", "common", "helper", "helpers", "types", "model", "models"}
+
+func join(groups ...[]string) []string {
+	var all []string
+	for _, g := range groups {
+		all = append(all, g...)
+	}
+	return all
+}
