@@ -216,7 +216,7 @@ func (a *appender) place(ctx context.Context, r *request, b *inflight) placing {
 	}
 	h, ok := a.working[r.conversation]
 	if !ok {
-		if h, ok = a.fold.settledHead(r.conversation); !ok {
+		if h, ok = a.fold.headOf(r.conversation); !ok {
 			a.ask(ctx, r)
 			return gone
 		}

@@ -58,6 +58,13 @@ func Raises(e *messagev1.Entry) bool {
 	return true
 }
 
+// MovesCursor reports whether e reads the conversation up to itself for its sender: messages do, notices and what
+// services put into an inbox do not.
+func MovesCursor(e *messagev1.Entry) bool {
+	return Raises(e) && e.GetKind() != messagev1.EntryKind_ENTRY_KIND_NOTICE &&
+		chat.ConversationID(e.GetConversationId()).Kind() != chat.KindInbox
+}
+
 // BodyHash tells the bodies of two entries with the same clientMsgId apart: FNV-1a over kind, body and replyTo.
 func BodyHash(e *messagev1.Entry) uint64 {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(

@@ -27,7 +27,7 @@ type head struct {
 	id       chat.ConversationID
 	settled  bool // compared with the database since the fold began
 	tail     []place
-	own      map[chat.UserID]Head // newest entry of each sender
+	own      map[chat.UserID]Head // newest message of each sender
 	mentions map[chat.UserID][]uint64
 }
 
@@ -169,10 +169,12 @@ func (h *head) advance(e *messagev1.Entry, position uint64) {
 	if e.GetKind() == messagev1.EntryKind_ENTRY_KIND_NOTICE {
 		h.NoticeSeq = h.Seq
 	}
-	if h.own == nil {
-		h.own = map[chat.UserID]Head{}
+	if MovesCursor(e) {
+		if h.own == nil {
+			h.own = map[chat.UserID]Head{}
+		}
+		h.own[chat.UserID(e.GetSenderId())] = h.Head
 	}
-	h.own[chat.UserID(e.GetSenderId())] = h.Head
 	for _, m := range e.GetText().GetMentions() {
 		if h.mentions == nil {
 			h.mentions = map[chat.UserID][]uint64{}
@@ -214,16 +216,6 @@ func (f *fold) trimHead(h *head) {
 			delete(f.directs, u)
 		}
 	}
-}
-
-// settledHead returns the head of c if it is known for certain.
-func (f *fold) settledHead(c chat.ConversationID) (Head, bool) {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if h := f.heads[c]; h != nil && h.settled {
-		return h.Head, true
-	}
-	return Head{}, false
 }
 
 // settle takes in what the database says of c; the higher of both counts.

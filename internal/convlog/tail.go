@@ -180,3 +180,33 @@ func (p *partition) batchAt(ctx context.Context, position uint64) ([]*flowv1.Log
 	_, entries, err := DecodeBatch(m.Data)
 	return entries, err
 }
+
+// Head returns a conversation's end: from memory, or from the database where memory has let it go.
+func (l *Log) Head(ctx context.Context, c chat.ConversationID) (Head, error) {
+	p := l.of(c)
+	if _, err := p.sync(ctx); err != nil {
+		return Head{}, err
+	}
+	mem, settled := p.fold.headOf(c)
+	if settled {
+		return mem, nil
+	}
+	db, err := l.stored.Head(ctx, c)
+	if err != nil {
+		return Head{}, fmt.Errorf("read the head of %s: %w", c, err)
+	}
+	if db.Seq > mem.Seq {
+		return db, nil
+	}
+	return mem, nil
+}
+
+// headOf returns what memory knows of a head, and whether that is all there is to know.
+func (f *fold) headOf(c chat.ConversationID) (Head, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if h := f.heads[c]; h != nil {
+		return h.Head, h.settled
+	}
+	return Head{}, false
+}

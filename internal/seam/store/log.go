@@ -60,6 +60,13 @@ type Batch struct {
 	Heads     []Head     // one per conversation of the batch: its newest
 	Read      []CursorOf // senders' cursors; they only move forward
 	Mentions  []Mention
+	Raw       []Raw
+}
+
+// Raw is a message of the log that could not be decoded. It is kept for a human.
+type Raw struct {
+	Position uint64
+	Data     []byte
 }
 
 // Log stores entries. Owner: persistence.

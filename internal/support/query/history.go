@@ -1,0 +1,179 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
+	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
+	"github.com/oceanchat/oceanchat/internal/chat"
+	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/permit"
+	"github.com/oceanchat/oceanchat/internal/seam/calls"
+)
+
+// History returns a page of content, ascending, with the range of seqs that it covers.
+func (s *Service) History(ctx context.Context, req *queryv1.HistoryRequest) (*queryv1.EntriesResponse, error) {
+	limit, err := chat.PageSize("limit", req.Limit)
+	if err != nil {
+		return nil, err
+	}
+	if n := bounds(req); n > 1 {
+		return nil, fault.InvalidField("afterSeq", "at most one of afterSeq, beforeSeq, aroundSeq, atTime")
+	}
+	scope, err := s.scope(ctx, req.GetConversationId())
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case req.AfterSeq != nil:
+		return s.page(ctx, scope, saturated(req.GetAfterSeq()), math.MaxInt64, limit, false)
+	case req.BeforeSeq != nil:
+		return s.page(ctx, scope, 1, max(req.GetBeforeSeq(), 1)-1, limit, true)
+	case req.AroundSeq != nil:
+		return s.around(ctx, scope, req.GetAroundSeq(), limit)
+	case req.GetAtTime() != nil:
+		at, err := s.seqAt(ctx, scope, req)
+		if err != nil || at == 0 {
+			return &queryv1.EntriesResponse{}, err
+		}
+		return s.around(ctx, scope, at, limit)
+	}
+	return s.page(ctx, scope, 1, math.MaxInt64, limit, true)
+}
+
+// saturated returns the seq after after.
+func saturated(after uint64) uint64 { return min(after, math.MaxInt64-1) + 1 }
+
+func bounds(req *queryv1.HistoryRequest) int {
+	n := 0
+	for _, set := range []bool{req.AfterSeq != nil, req.BeforeSeq != nil, req.AroundSeq != nil, req.GetAtTime() != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+// Entries returns the raw log after a seq.
+func (s *Service) Entries(ctx context.Context, req *queryv1.EntriesRequest) (*queryv1.EntriesResponse, error) {
+	limit, err := chat.PageSize("limit", req.Limit)
+	if err != nil {
+		return nil, err
+	}
+	scope, err := s.scope(ctx, req.GetConversationId())
+	if err != nil {
+		return nil, err
+	}
+	return s.page(ctx, scope, saturated(req.GetAfterSeq()), math.MaxInt64, limit, false)
+}
+
+func (s *Service) scope(ctx context.Context, id string) (permit.Scope, error) {
+	c, err := chat.ParseConversationID("conversationId", id)
+	if err != nil {
+		return permit.Scope{}, err
+	}
+	return s.gate.Authorise(ctx, calls.IdentityOf(ctx).UserID, c, permit.Read)
+}
+
+// page returns at most limit entries between from and to, both included: the newest ones if newest, else the oldest.
+func (s *Service) page(ctx context.Context, scope permit.Scope, from, to uint64, limit int, newest bool) (*queryv1.EntriesResponse, error) {
+	entries, err := s.between(ctx, scope, from, to, limit+1, newest)
+	if err != nil {
+		return nil, err
+	}
+	out := &queryv1.EntriesResponse{HasMore: len(entries) > limit}
+	if out.HasMore && newest {
+		entries = entries[1:]
+	} else if out.HasMore {
+		entries = entries[:limit]
+	}
+	return covered(out, entries), nil
+}
+
+// around returns a page with seq in its middle.
+func (s *Service) around(ctx context.Context, scope permit.Scope, seq uint64, limit int) (*queryv1.EntriesResponse, error) {
+	seq = min(seq, math.MaxInt64-1)
+	older, err := s.page(ctx, scope, 1, seq, (limit+1)/2, true)
+	if err != nil {
+		return nil, err
+	}
+	if limit == 1 {
+		return older, nil
+	}
+	newer, err := s.page(ctx, scope, seq+1, math.MaxInt64, limit/2, false)
+	if err != nil {
+		return nil, err
+	}
+	out := &queryv1.EntriesResponse{HasMore: older.GetHasMore() || newer.GetHasMore()}
+	return covered(out, append(older.GetEntries(), newer.GetEntries()...)), nil
+}
+
+func covered(out *queryv1.EntriesResponse, entries []*messagev1.Entry) *queryv1.EntriesResponse {
+	if out.Entries = entries; len(entries) > 0 {
+		out.FromSeq, out.ToSeq = entries[0].GetSeq(), entries[len(entries)-1].GetSeq()
+	}
+	return out
+}
+
+// between reads both tiers. The log's tail is asked first: an entry that the writer stores meanwhile is then in both.
+func (s *Service) between(ctx context.Context, scope permit.Scope, from, to uint64, limit int, newest bool) ([]*messagev1.Entry, error) {
+	from, to = max(from, scope.First()), scope.Last(to)
+	if from > to {
+		return nil, nil
+	}
+	tail, err := s.messages.ReadTail(ctx, &messagev1.ReadTailRequest{
+		ConversationId: string(scope.Conversation), FromSeq: from, ToSeq: to, Limit: uint32(limit), Newest: newest, //nolint:gosec // at most 101
+	})
+	if err != nil {
+		return nil, err
+	}
+	stored, err := s.db.Range(ctx, scope.Conversation, from, to, limit, newest)
+	if err != nil {
+		return nil, fmt.Errorf("read %s from %d to %d: %w", scope.Conversation, from, to, err)
+	}
+	entries := make([]*messagev1.Entry, 0, len(stored)+len(tail.GetEntries()))
+	var last uint64
+	for _, e := range stored {
+		entry, err := decode(e)
+		if err != nil {
+			return nil, err
+		}
+		entries, last = append(entries, show(scope, entry)), e.Seq
+	}
+	for _, e := range tail.GetEntries() {
+		if e.GetSeq() > last {
+			entries = append(entries, show(scope, e))
+		}
+	}
+	if len(entries) > limit && newest {
+		return entries[len(entries)-limit:], nil
+	}
+	return entries[:min(limit, len(entries))], nil
+}
+
+// seqAt returns the seq of the first entry sent at or after a time, or the last one's; 0 if there is none at all.
+func (s *Service) seqAt(ctx context.Context, scope permit.Scope, req *queryv1.HistoryRequest) (uint64, error) {
+	at := req.GetAtTime().AsTime()
+	tail, err := s.messages.ReadTail(ctx, &messagev1.ReadTailRequest{
+		ConversationId: string(scope.Conversation), FromSeq: 1, ToSeq: math.MaxInt64, Limit: 100,
+	})
+	if err != nil {
+		return 0, err
+	}
+	seq, err := s.db.FirstAt(ctx, scope.Conversation, at)
+	if err != nil {
+		return 0, fmt.Errorf("find the entry of %s at %s: %w", scope.Conversation, at, err)
+	}
+	if seq > 0 {
+		return seq, nil
+	}
+	i := slices.IndexFunc(tail.GetEntries(), func(e *messagev1.Entry) bool { return !e.GetSentAt().AsTime().Before(at) })
+	if i >= 0 {
+		return tail.GetEntries()[i].GetSeq(), nil
+	}
+	newest, err := s.page(ctx, scope, 1, math.MaxInt64, 1, true)
+	return newest.GetToSeq(), err
+}
