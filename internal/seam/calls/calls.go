@@ -14,18 +14,25 @@ import (
 )
 
 // Network reaches every service. A method's full name ("/oceanchat.auth.v1.AuthService/Login") decides the target, so
-// generated clients take a Network as their connection. Request and answer belong to the caller alone: nothing is
-// shared with the other side. Only unary calls are supported. It is safe for concurrent use.
+// generated clients take a Network as their connection. It is safe for concurrent use.
+//
+// Request and answer belong to the caller alone: nothing is shared with the other side. Of the context, Identity,
+// request id, deadline and cancellation cross, and nothing else. Only unary calls are supported.
+//
+// Every error is a *fault.Error with all its fields but the cause, which stays on the side where it happened and is
+// logged there; what was no fault, a panic included, is INTERNAL. A call that ended with its context is
+// OUTCOME_UNKNOWN. A service that nobody serves (yet) is OVERLOADED, a method that its service lacks UNKNOWN_METHOD.
 type Network interface {
 	grpc.ClientConnInterface
-	// Gateway returns the connection to one ws-gateway instance. Calls to one that is gone fail with UNAVAILABLE.
+	// Gateway returns the connection to one ws-gateway instance. Calls to one that is gone fail with OVERLOADED.
 	Gateway(id chat.GatewayID) grpc.ClientConnInterface
 }
 
 // Host is where services are served. Registering the same service twice panics, as in gRPC.
 type Host interface {
 	grpc.ServiceRegistrar
-	// ServeGateway makes services reachable under a gateway's id until stop is called.
+	// ServeGateway makes services reachable under a gateway's id until stop is called; calls that are under way then
+	// finish. Serving an id twice panics; stop may be called more than once.
 	ServeGateway(id chat.GatewayID, register func(grpc.ServiceRegistrar)) (stop func())
 }
 
@@ -39,8 +46,10 @@ type Identity struct {
 	ConnectionID chat.ConnectionID
 }
 
-type identityKey struct{}
-type requestIDKey struct{}
+type (
+	identityKey  struct{}
+	requestIDKey struct{}
+)
 
 // WithIdentity returns a context that acts for id.
 func WithIdentity(ctx context.Context, id Identity) context.Context {
