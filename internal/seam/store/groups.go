@@ -56,7 +56,8 @@ type Groups interface {
 	Create(ctx context.Context, g Group) error
 	// Get returns the groups that exist among ids, in any order.
 	Get(ctx context.Context, ids []chat.GroupID) ([]Group, error)
-	// Begin records a pending change if the group is at version and has none, else ErrConflict. The version stays.
+	// Begin records a pending change if the group is at version and has none, else ErrConflict, as for a group that does
+	// not exist. The version stays.
 	Begin(ctx context.Context, id chat.GroupID, version uint64, pending []byte) error
 	// Commit stores members and the group with Version+1 and no pending change, if the group is at g.Version, else
 	// ErrConflict with nothing changed but perhaps members (an implementation without transactions writes members first;

@@ -72,8 +72,8 @@ type Raw struct {
 // Log stores entries. Owner: persistence.
 type Log interface {
 	// Store stores a batch; entries that are stored already, heads and cursors that are further stay as they are. It
-	// returns ErrConflict, with any part of the batch stored, if the mark is not at b.From (any more). The first entry of
-	// a direct conversation also lists it for both users.
+	// returns ErrConflict, with any part of the batch stored, if the mark is not at b.From (any more). The entry with
+	// seq 1 of a direct conversation also lists it for both users.
 	Store(ctx context.Context, b Batch) error
 	// Mark returns a partition's mark; the zero Mark if nothing was stored.
 	Mark(ctx context.Context, partition int) (Mark, error)
@@ -103,9 +103,10 @@ type Reader interface {
 	// Range returns the entries with from <= seq <= to, ascending, at most limit: the newest ones if newest, else the
 	// oldest.
 	Range(ctx context.Context, c chat.ConversationID, from, to uint64, limit int, newest bool) ([]Entry, error)
-	// At returns the entries that are listed, one per element, those that exist, in any order.
+	// At returns the entries that at names and that exist, in any order; at names none twice.
 	At(ctx context.Context, at []EntryKey) ([]Entry, error)
-	// FirstAt returns the seq of the first entry sent at or after t, or 0.
+	// FirstAt returns the seq of the first entry sent at or after t, or 0. It may rely on that sentAt never falls within
+	// a conversation.
 	FirstAt(ctx context.Context, c chat.ConversationID, t time.Time) (uint64, error)
 	// Heads returns the stored heads among ids, in any order.
 	Heads(ctx context.Context, ids []chat.ConversationID) ([]Head, error)
@@ -113,6 +114,8 @@ type Reader interface {
 	Directs(ctx context.Context, u chat.UserID) ([]chat.ConversationID, error)
 	// Cursors returns the stored cursors of a user among conversations, in any order.
 	Cursors(ctx context.Context, u chat.UserID, cs []chat.ConversationID) ([]CursorOf, error)
+	// PeerCursors returns the stored cursors of everybody but a user among direct conversations, in any order.
+	PeerCursors(ctx context.Context, u chat.UserID, cs []chat.ConversationID) ([]CursorOf, error)
 	// FirstMentions returns for each conversation the first seq after the given one that mentions the user; none: absent.
 	FirstMentions(ctx context.Context, u chat.UserID, after map[chat.ConversationID]uint64) (map[chat.ConversationID]uint64, error)
 }

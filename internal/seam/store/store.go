@@ -1,7 +1,8 @@
 // Package store is the seam to the databases: one small interface per owner, named after what it keeps. Only the owner
 // named there may use one; query reads through interfaces of its own. Implementations map every foreign error to the
 // sentinels below or wrap it; they are safe for concurrent use, keep no argument, and every write is durable when it
-// returns. Methods that change several rows are atomic unless they say otherwise.
+// returns. Methods that change several rows are atomic unless they say otherwise. Times are kept to the millisecond and come
+// back in UTC; the zero time stays zero. Lists may be empty, and limits of 0 or less return nothing.
 package store
 
 import (
@@ -12,14 +13,18 @@ import (
 	"github.com/oceanchat/oceanchat/internal/chat"
 )
 
-// The outcomes that callers tell apart. Any other error means that the outcome is not known.
+// The outcomes that callers tell apart: nothing was changed, unless a method says otherwise. Any other error means that
+// the outcome is not known.
 var (
 	ErrNotFound = errors.New("store: not found")
 	ErrExists   = errors.New("store: exists already")
 	ErrConflict = errors.New("store: changed by another")
+	// ErrFull says that the database has no space left. Reads still work; an operator has to make room.
+	ErrFull = errors.New("store: no space left")
 )
 
-// Event is a domain event, stored together with the change that it tells of and published afterwards.
+// Event is a domain event, stored together with the change that it tells of and published afterwards. The zero Event is
+// none; one whose ID waits already is not stored again.
 type Event struct {
 	ID      string
 	Subject string
@@ -56,7 +61,8 @@ type Accounts interface {
 	ByUsername(ctx context.Context, username string) (Account, error)
 	// ByID returns an account, or ErrNotFound.
 	ByID(ctx context.Context, id chat.UserID) (Account, error)
-	// SetPassword replaces the hash old by hash, or returns ErrConflict if it is not old (any more).
+	// SetPassword replaces the hash old by hash, or returns ErrConflict if it is not old (any more) or there is no such
+	// account.
 	SetPassword(ctx context.Context, id chat.UserID, old, hash string, e Event) error
 }
 
@@ -75,6 +81,7 @@ type Session struct {
 // Sessions keeps who is logged in. Sessions past their ExpiresAt are not returned. Owner: auth.
 type Sessions interface {
 	// Start stores a session with its event and ends every other session of the same user and device, which it returns.
+	// A session with that id already: ErrExists.
 	Start(ctx context.Context, s Session, e Event) (ended []Session, err error)
 	// Get returns the open sessions among ids, in any order.
 	Get(ctx context.Context, ids []chat.SessionID) ([]Session, error)
@@ -82,6 +89,7 @@ type Sessions interface {
 	// ErrNotFound.
 	Rotate(ctx context.Context, id chat.SessionID, from uint64, at, expires time.Time) (Session, error)
 	// End ends sessions of one user, with one event each (events[i] belongs to ids[i]), and returns those that were open.
+	// What was not open, or is another user's, is passed over with its event, so that a repetition tells nothing twice.
 	End(ctx context.Context, u chat.UserID, ids []chat.SessionID, events []Event) (ended []Session, err error)
 	// OfUser returns a user's open sessions, newest first.
 	OfUser(ctx context.Context, u chat.UserID) ([]Session, error)

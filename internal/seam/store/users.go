@@ -23,17 +23,18 @@ type Profile struct {
 
 // Profiles keeps users. Owner: user.
 type Profiles interface {
-	// Create stores a profile; one that exists stays as it is and is no error.
+	// Create stores a profile; one that exists stays as it is and is no error. ErrExists: the username is another's.
 	Create(ctx context.Context, p Profile) error
 	// Get returns the profiles that exist among ids, in any order.
 	Get(ctx context.Context, ids []chat.UserID) ([]Profile, error)
 	// ByUsername returns a profile, or ErrNotFound.
 	ByUsername(ctx context.Context, username string) (Profile, error)
-	// ByNickname returns profiles whose nickname equals nickname but for case and that everyone may find, by id, after
-	// the given id.
+	// ByNickname returns profiles whose nickname equals nickname but for case and that everyone may find (WhoMayFind 1,
+	// or 0: not chosen), by id, after the given id.
 	ByNickname(ctx context.Context, nickname string, after chat.UserID, limit int) ([]Profile, error)
-	// Update applies change to a profile and returns it, or ErrNotFound. change may run more than once; id and username
-	// do not change. An error of change is returned as it is, and nothing is stored.
+	// Update applies change to a profile and returns it, or ErrNotFound. change may run more than once and holds up other
+	// writes: it computes, and calls nothing that waits. id and username do not change. An error of change is returned as
+	// it is, and nothing is stored.
 	Update(ctx context.Context, id chat.UserID, change func(*Profile) error) (Profile, error)
 }
 
@@ -73,11 +74,11 @@ const (
 type Relations interface {
 	// Get returns both sides of a pair; what is not stored is zero but for its names.
 	Get(ctx context.Context, a, b chat.UserID) (ab, ba Relation, err error)
-	// Update applies change to both sides at once and returns them. change may run more than once; its error is returned
-	// as it is, and nothing is stored.
+	// Update applies change to both sides at once and returns them. change may run more than once and calls nothing that
+	// waits; its error is returned as it is, and nothing is stored. a and b differ.
 	Update(ctx context.Context, a, b chat.UserID, change func(ab, ba *Relation) error) (Relation, Relation, error)
 	// List returns User's side of relations of a kind, at most limit, after a cursor that an earlier call returned; next
-	// is "" at the end. For IncomingRequests the Relation is the asking Peer's message seen from User: RequestedAt and
+	// is "" at the end; a cursor that no call returned is INVALID_FIELD. For IncomingRequests the Relation is the asking Peer's message seen from User: RequestedAt and
 	// RequestMessage are those of the peer's side.
 	List(ctx context.Context, u chat.UserID, kind RelationKind, cursor string, limit int) (rs []Relation, next string, err error)
 	// FriendIDs returns the ids of all of u's friends.
