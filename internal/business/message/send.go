@@ -20,10 +20,7 @@ import (
 // Send appends a message and answers when the log has it.
 func (s *Service) Send(ctx context.Context, req *messagev1.SendRequest) (*messagev1.SendResponse, error) {
 	sender := calls.IdentityOf(ctx).UserID
-	if err := s.check(req); err != nil {
-		return nil, err
-	}
-	c, err := target(sender, req)
+	c, err := s.check(sender, req)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +113,8 @@ func target(sender chat.UserID, req *messagev1.SendRequest) (chat.ConversationID
 	return chat.ParseConversationID("conversationId", conv)
 }
 
-// check returns INVALID_FIELD that names every broken rule.
-func (s *Service) check(req *messagev1.SendRequest) error {
+// check returns the conversation that a request is for, or INVALID_FIELD that names every broken rule.
+func (s *Service) check(sender chat.UserID, req *messagev1.SendRequest) (chat.ConversationID, error) {
 	var broken []fault.Field
 	if !chat.ValidID(req.GetClientMsgId()) {
 		broken = append(broken, fault.Field{Field: "clientMsgId", Rule: "1 to 64 of A-Z a-z 0-9 _ -"})
@@ -128,10 +125,14 @@ func (s *Service) check(req *messagev1.SendRequest) error {
 		}
 	}
 	broken = append(broken, s.checkText(req.GetText())...)
-	if len(broken) > 0 {
-		return fault.InvalidFields(broken...)
+	c, err := target(sender, req)
+	if err != nil {
+		broken = append(broken, fault.Of(err).Fields...)
 	}
-	return nil
+	if len(broken) > 0 {
+		return "", fault.InvalidFields(broken...)
+	}
+	return c, nil
 }
 
 func (s *Service) checkText(t *messagev1.Text) []fault.Field {

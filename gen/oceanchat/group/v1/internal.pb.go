@@ -130,8 +130,12 @@ func (x *MaySendResponse) GetUntil() *timestamppb.Timestamp {
 }
 
 type GetMemberSetRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	GroupId       string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// When set: the ids of all users who were members at that seq of the group's log, whether they still are or not. A
+	// member from its join notice to its leave, removal or dissolution notice, both included; what historyVisibility adds
+	// before the join notice does not count. A seq above the newest notice asks for the present members.
+	AtSeq         uint64 `protobuf:"varint,2,opt,name=at_seq,json=atSeq,proto3" json:"at_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -173,10 +177,17 @@ func (x *GetMemberSetRequest) GetGroupId() string {
 	return ""
 }
 
+func (x *GetMemberSetRequest) GetAtSeq() uint64 {
+	if x != nil {
+		return x.AtSeq
+	}
+	return 0
+}
+
 type GetMemberSetResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	UserIds []string               `protobuf:"bytes,1,rep,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
-	// The seq of the newest notice that the set holds.
+	// The seq of the newest notice that the answer knows of, with at_seq too.
 	AsOfSeq       uint64 `protobuf:"varint,2,opt,name=as_of_seq,json=asOfSeq,proto3" json:"as_of_seq,omitempty"`
 	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -645,9 +656,10 @@ const file_oceanchat_group_v1_internal_proto_rawDesc = "" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\"_\n" +
 	"\x0fMaySendResponse\x12\x1a\n" +
 	"\tas_of_seq\x18\x01 \x01(\x04R\aasOfSeq\x120\n" +
-	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"0\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"G\n" +
 	"\x13GetMemberSetRequest\x12\x19\n" +
-	"\bgroup_id\x18\x01 \x01(\tR\agroupId\"a\n" +
+	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x15\n" +
+	"\x06at_seq\x18\x02 \x01(\x04R\x05atSeq\"a\n" +
 	"\x14GetMemberSetResponse\x12\x19\n" +
 	"\buser_ids\x18\x01 \x03(\tR\auserIds\x12\x1a\n" +
 	"\tas_of_seq\x18\x02 \x01(\x04R\aasOfSeq\x12\x12\n" +

@@ -36,7 +36,7 @@ type GroupInternalServiceClient interface {
 	// MaySend says whether a user may write to a group. A refusal is the fault for the client: NOT_FOUND for strangers,
 	// NOT_MEMBER after leaving, MUTED.
 	MaySend(ctx context.Context, in *MaySendRequest, opts ...grpc.CallOption) (*MaySendResponse, error)
-	// GetMemberSet returns the present members' ids.
+	// GetMemberSet returns the ids of the present members, or of those at a given seq.
 	GetMemberSet(ctx context.Context, in *GetMemberSetRequest, opts ...grpc.CallOption) (*GetMemberSetResponse, error)
 	// GetMembership returns a user's membership, or NOT_FOUND for strangers.
 	GetMembership(ctx context.Context, in *GetMembershipRequest, opts ...grpc.CallOption) (*GetMembershipResponse, error)
@@ -114,7 +114,7 @@ type GroupInternalServiceServer interface {
 	// MaySend says whether a user may write to a group. A refusal is the fault for the client: NOT_FOUND for strangers,
 	// NOT_MEMBER after leaving, MUTED.
 	MaySend(context.Context, *MaySendRequest) (*MaySendResponse, error)
-	// GetMemberSet returns the present members' ids.
+	// GetMemberSet returns the ids of the present members, or of those at a given seq.
 	GetMemberSet(context.Context, *GetMemberSetRequest) (*GetMemberSetResponse, error)
 	// GetMembership returns a user's membership, or NOT_FOUND for strangers.
 	GetMembership(context.Context, *GetMembershipRequest) (*GetMembershipResponse, error)
