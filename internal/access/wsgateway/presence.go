@@ -1,0 +1,125 @@
+package wsgateway
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
+	presencev1 "github.com/oceanchat/oceanchat/gen/oceanchat/presence/v1"
+	pusherrealtimev1 "github.com/oceanchat/oceanchat/gen/oceanchat/pusherrealtime/v1"
+)
+
+// renew keeps this instance's lease, and reports whether presence still knows its connections.
+func (s *Service) renew(ctx context.Context) (known bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+	defer cancel()
+	resp, err := s.presence.Renew(ctx, &presencev1.RenewRequest{GatewayId: string(s.id)})
+	if err != nil {
+		return false, fmt.Errorf("renew lease: %w", err)
+	}
+	return resp.GetKnown(), nil
+}
+
+// firstLease waits until presence has given a lease: before that no connection would count.
+func (s *Service) firstLease(ctx context.Context) error {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, maxRetryPause) {
+		_, err := s.renew(ctx)
+		if err == nil {
+			return nil
+		}
+		s.noteOnce("no lease from presence yet, trying again", err)
+		if wait(ctx, nil, pause); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// keepLease renews until ctx ends. When presence lost its state, or was out of reach for as long as a lease lives, all
+// connections register again.
+func (s *Service) keepLease(ctx context.Context) {
+	tick := time.NewTicker(s.cfg.RenewEvery)
+	defer tick.Stop()
+	again := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		known, err := s.renew(ctx)
+		if err != nil {
+			s.noteOnce("lease not renewed", err)
+			continue
+		}
+		if !known || again {
+			again = !s.registerAgain(ctx)
+		}
+	}
+}
+
+// registerAgain says hello for every connection, paced, and reports whether it got through. The lease is renewed on
+// the way.
+func (s *Service) registerAgain(ctx context.Context) bool {
+	pause := time.Second * callBatch / time.Duration(s.cfg.RegisterRate)
+	renewed := time.Now()
+	batch := make([]*conn, 0, callBatch)
+	for i := range shardCount {
+		if batch = s.conns.appendShard(batch, i); len(batch) < callBatch && i < shardCount-1 {
+			continue
+		}
+		for len(batch) > 0 {
+			n := min(len(batch), callBatch)
+			if err := s.helloAgain(ctx, batch[:n]); err != nil {
+				s.noteOnce("connections not registered again, the next renewal retries", err)
+				return false
+			}
+			batch = batch[n:]
+			wait(ctx, nil, pause*time.Duration(n)/callBatch)
+			if time.Since(renewed) > s.cfg.RenewEvery {
+				renewed = time.Now()
+				_, _ = s.renew(ctx) // its answer says nothing new; the next tick sees an error
+			}
+		}
+	}
+	return true
+}
+
+func (s *Service) helloAgain(ctx context.Context, list []*conn) error {
+	req := &presencev1.HelloRequest{}
+	said := list[:0:0]
+	for _, c := range list {
+		c.mu.Lock()
+		if c.said && !c.out.last {
+			req.Connections = append(req.Connections, c.presence())
+			said = append(said, c)
+		}
+		c.mu.Unlock()
+	}
+	if len(said) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+	defer cancel()
+	resp, err := s.presence.Hello(ctx, req)
+	for i, c := range said {
+		if c.is(gone) { // its goodbye may have come before this hello
+			s.goodbyes.add(req.GetConnections()[i])
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("hello of %d connections: %w", len(said), err)
+	}
+	s.displace(resp.GetDisplaced())
+	return nil
+}
+
+func (s *Service) sendGoodbyes(ctx context.Context, batch []*presencev1.Connection) error {
+	_, err := s.presence.Goodbye(ctx, &presencev1.GoodbyeRequest{Connections: batch})
+	return err
+}
+
+func (s *Service) sendHandBacks(ctx context.Context, batch []*flowv1.OfflineItem) error {
+	_, err := s.pusher.HandBack(ctx, &pusherrealtimev1.HandBackRequest{Items: batch})
+	return err
+}

@@ -1,0 +1,92 @@
+package wsgateway
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
+	"github.com/oceanchat/oceanchat/internal/chat"
+)
+
+// subjectSessionEnded carries flowv1.SessionEnded to every gateway instance.
+const subjectSessionEnded = "oc.session.ended"
+
+const (
+	sessionReason   = "the session has ended"
+	displacedReason = "the device connected elsewhere"
+	drainReason     = "the server is stopping"
+)
+
+// sessionEnded closes the connections of sessions that are over, at once.
+func (s *Service) sessionEnded(_ string, data []byte) {
+	msg := &flowv1.SessionEnded{}
+	if err := proto.Unmarshal(data, msg); err != nil {
+		s.noteOnce("signal of ended sessions not decoded", err)
+		return
+	}
+	for _, id := range msg.GetSessionIds() {
+		s.endSession(chat.SessionID(id))
+	}
+}
+
+func (s *Service) endSession(id chat.SessionID) {
+	for _, c := range s.conns.ofSession(id) {
+		c.close(sessionOver, sessionReason)
+	}
+}
+
+// sweepSessions checks every session within SweepEvery, a slice at a time: a signal may have been lost.
+func (s *Service) sweepSessions(ctx context.Context) {
+	tick := time.NewTicker(max(s.cfg.SweepEvery/shardCount, time.Millisecond))
+	defer tick.Stop()
+	for i := 0; ; i = (i + 1) % shardCount {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.sweepShard(ctx, i)
+		}
+	}
+}
+
+// sweepShard ends what the allow-list or auth says is over. If neither can be asked, the sessions stay for now.
+func (s *Service) sweepShard(ctx context.Context, i int) {
+	for ids := s.conns.appendSessions(nil, i); len(ids) > 0; {
+		n := min(len(ids), callBatch)
+		callCtx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+		ended, err := s.endedSessions(callCtx, ids[:n])
+		cancel()
+		if err != nil {
+			s.noteOnce("sessions not checked, the next round retries", err)
+			return
+		}
+		for _, id := range ended {
+			s.endSession(id)
+		}
+		ids = ids[n:]
+	}
+}
+
+// watch looks at the clocks of all connections, once a tick.
+func (s *Service) watch(ctx context.Context) {
+	tick := time.NewTicker(s.cfg.tick())
+	defer tick.Stop()
+	var list []*conn
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for i := range shardCount {
+			list = s.conns.appendShard(list[:0], i)
+			now := s.clock()
+			for _, c := range list {
+				c.tick(now)
+			}
+			clear(list)
+		}
+	}
+}
