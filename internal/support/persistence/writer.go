@@ -24,6 +24,7 @@ type writer struct {
 	mark      store.Mark
 	heads     map[chat.ConversationID]store.Head // as stored
 	holes     map[chat.ConversationID]bool       // conversations that are not stored any more
+	hole      uint64                             // position of the first hole; the mark stays below it
 	last      time.Time                          // when the last batch was stored
 }
 
@@ -60,8 +61,9 @@ func (w *writer) start(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("the mark %+v is not of this log (%s, last %d): waiting for message to reconcile them",
 			mark, info.Incarnation, info.Last)
 	}
-	w.mark = mark
+	w.mark, w.hole = mark, 0
 	clear(w.heads)
+	clear(w.holes)
 	return mark.Position, nil
 }
 
@@ -85,7 +87,7 @@ func (w *writer) handle(ctx context.Context, run []backbone.Message) error {
 		return w.moved(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("store positions %d to %d: %w", run[0].Seq, b.To.Position, err)
+		return fmt.Errorf("store positions %d to %d: %w", run[0].Seq, run[len(run)-1].Seq, err)
 	}
 	w.mark = b.To
 	for _, h := range b.Heads {
@@ -130,11 +132,13 @@ func (w *writer) count(b store.Batch, run []backbone.Message) {
 	w.m.lag.Observe(time.Since(run[0].Time).Seconds())
 }
 
-// batch turns a run into what is stored at once.
+// batch turns a run into what is stored at once. Behind a hole it goes on with the other conversations, but the mark
+// stays: what is not stored is above the mark, so message still finds it in the log's tail, heads do not fall back
+// to what is stored, and the next start meets the hole again.
 func (w *writer) batch(ctx context.Context, run []backbone.Message) (store.Batch, error) {
 	b := &builder{
 		writer: w, heads: map[chat.ConversationID]store.Head{}, read: map[reader]store.CursorOf{},
-		Batch: store.Batch{Partition: w.partition, From: w.mark, To: store.Mark{Incarnation: w.mark.Incarnation, Position: run[len(run)-1].Seq}},
+		Batch: store.Batch{Partition: w.partition, From: w.mark, To: w.mark},
 	}
 	decoded := make([][]*flowv1.LogEntry, len(run))
 	for i, m := range run {
@@ -153,6 +157,9 @@ func (w *writer) batch(ctx context.Context, run []backbone.Message) (store.Batch
 			if err := b.add(ctx, e, run[i]); err != nil {
 				return store.Batch{}, err
 			}
+		}
+		if w.hole == 0 || run[i].Seq < w.hole {
+			b.To.Position = run[i].Seq
 		}
 	}
 	for _, h := range b.heads {
@@ -223,7 +230,7 @@ func (b *builder) add(ctx context.Context, le *flowv1.LogEntry, m backbone.Messa
 	case e.GetSeq() <= h.Seq:
 		return nil // stored already
 	case e.GetSeq() != h.Seq+1 || b.holes[c]:
-		b.hole(ctx, e, h.Seq)
+		b.foundHole(ctx, e, h.Seq, m.Seq)
 		return nil
 	}
 	data, err := proto.Marshal(le)
@@ -259,11 +266,14 @@ func (b *builder) mention(e *messagev1.Entry, c chat.ConversationID) {
 	}
 }
 
-// hole stops a conversation's storing and all purging: its entries stay in the log until a human has looked.
-func (b *builder) hole(ctx context.Context, e *messagev1.Entry, stored uint64) {
+// foundHole stops a conversation's storing and all purging: its entries stay in the log until a human has looked.
+func (b *builder) foundHole(ctx context.Context, e *messagev1.Entry, stored, position uint64) {
 	c := chat.ConversationID(e.GetConversationId())
 	b.m.gaps.Inc()
 	b.halt()
+	if b.hole == 0 {
+		b.hole = position
+	}
 	if !b.holes[c] {
 		b.holes[c] = true
 		b.log.ErrorContext(ctx, "a conversation has a hole: it is not stored any more and nothing is purged",

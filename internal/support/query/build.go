@@ -12,6 +12,7 @@ import (
 	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
+	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/permit"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
 )
@@ -35,6 +36,10 @@ func (s *Service) build(ctx context.Context, me chat.UserID, page []outline) ([]
 	if err != nil {
 		return nil, err
 	}
+	readBy, err := s.readByPeers(ctx, me, page)
+	if err != nil {
+		return nil, err
+	}
 	for _, o := range page {
 		c := conversation(o)
 		read := cursors[o.Conversation]
@@ -46,9 +51,7 @@ func (s *Service) build(ctx context.Context, me chat.UserID, page []outline) ([]
 			if c.Peer = peers[peer]; c.Peer != nil {
 				c.Title, c.Avatar = c.Peer.GetNickname(), c.Peer.GetAvatar()
 			}
-			if c.PeerReadSeq, err = s.readBy(ctx, peer, o); err != nil {
-				return nil, err
-			}
+			c.PeerReadSeq = readBy[o.Conversation]
 		}
 		out = append(out, c)
 	}
@@ -103,11 +106,7 @@ func (s *Service) peers(ctx context.Context, me chat.UserID, page []outline) (ma
 // cursors returns how far the user has read: the stored cursor, but not before joining, and at least up to the
 // user's own newest message in the log's tail.
 func (s *Service) cursors(ctx context.Context, me chat.UserID, page []outline) (map[chat.ConversationID]store.Cursor, error) {
-	ids := make([]chat.ConversationID, len(page))
-	for i, o := range page {
-		ids[i] = o.Conversation
-	}
-	stored, err := s.db.Cursors(ctx, me, ids)
+	stored, err := s.db.Cursors(ctx, me, conversations(page))
 	if err != nil {
 		return nil, fmt.Errorf("read cursors of %s: %w", me, err)
 	}
@@ -128,17 +127,44 @@ func (s *Service) cursors(ctx context.Context, me chat.UserID, page []outline) (
 	return out, nil
 }
 
-// readBy returns how far the peer of a direct conversation has read.
-func (s *Service) readBy(ctx context.Context, peer chat.UserID, o outline) (uint64, error) {
-	stored, err := s.db.Cursors(ctx, peer, []chat.ConversationID{o.Conversation})
+// readByPeers returns how far the peers of direct conversations have read: as stored, and at least up to their own
+// newest message in the log's tail.
+func (s *Service) readByPeers(ctx context.Context, me chat.UserID, page []outline) (map[chat.ConversationID]uint64, error) {
+	out := map[chat.ConversationID]uint64{}
+	for _, o := range page {
+		peer := o.Conversation.Peer(me)
+		if peer == "" || o.tail == nil {
+			continue
+		}
+		tails, err := s.messages.GetHeads(ctx, &messagev1.GetHeadsRequest{
+			UserId: string(peer), ConversationIds: []string{string(o.Conversation)},
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range tails.GetHeads() {
+			out[o.Conversation] = t.GetOwnSeq()
+		}
+	}
+	stored, err := s.db.PeerCursors(ctx, me, directs(page))
 	if err != nil {
-		return 0, fmt.Errorf("read the cursor of %s: %w", peer, err)
+		return nil, fmt.Errorf("read cursors of the peers of %s: %w", me, err)
 	}
-	var at uint64
 	for _, c := range stored {
-		at = c.Seq
+		out[c.ConversationID] = max(out[c.ConversationID], c.Seq)
 	}
-	return at, nil
+	return out, nil
+}
+
+// directs returns the direct conversations among outlines.
+func directs(all []outline) []chat.ConversationID {
+	var ids []chat.ConversationID
+	for _, o := range all {
+		if o.Conversation.Kind() == chat.KindDirect {
+			ids = append(ids, o.Conversation)
+		}
+	}
+	return ids
 }
 
 // mentions returns the first unread entry of each conversation that mentions the user.
@@ -158,13 +184,17 @@ func (s *Service) mentions(ctx context.Context, me chat.UserID, page []outline, 
 	}
 	out := make(map[chat.ConversationID]uint64, len(first))
 	for _, o := range page {
+		read, unread := after[o.Conversation]
+		if !unread {
+			continue
+		}
 		at := first[o.Conversation]
 		for _, seq := range o.tail.GetMentionSeqs() {
-			if at == 0 && seq > after[o.Conversation] && seq <= o.head.Seq {
+			if at == 0 && seq > read {
 				at = seq
 			}
 		}
-		if at <= o.head.Seq && after[o.Conversation] < at {
+		if at <= o.head.Seq {
 			out[o.Conversation] = at
 		}
 	}
@@ -210,12 +240,14 @@ func (s *Service) lastEntries(ctx context.Context, me chat.UserID, page []outlin
 		if e == nil {
 			continue
 		}
-		if peer := o.Conversation.Peer(me); peer != "" && e.GetSenderId() == string(peer) {
-			scope, err := s.gate.Authorise(ctx, me, o.Conversation, permit.Read)
-			if err != nil {
-				return nil, err
-			}
+		// Asked now, after e was read, the owners know of every removal and block that stands before e. One end of a
+		// direct conversation may be gone: the other keeps what it has.
+		scope, err := s.gate.Authorise(ctx, me, o.Conversation, permit.Read)
+		switch {
+		case err == nil:
 			o.Scope = scope
+		case !fault.IsReason(err, fault.NotFoundReason):
+			return nil, err
 		}
 		out[o.Conversation] = show(o.Scope, e)
 	}

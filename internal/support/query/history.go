@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
+	"time"
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
@@ -23,6 +23,9 @@ func (s *Service) History(ctx context.Context, req *queryv1.HistoryRequest) (*qu
 	if n := bounds(req); n > 1 {
 		return nil, fault.InvalidField("afterSeq", "at most one of afterSeq, beforeSeq, aroundSeq, atTime")
 	}
+	if req.GetAtTime() != nil && req.GetAtTime().CheckValid() != nil {
+		return nil, fault.InvalidField("atTime", "a time between the years 1 and 9999")
+	}
 	scope, err := s.scope(ctx, req.GetConversationId())
 	if err != nil {
 		return nil, err
@@ -35,7 +38,7 @@ func (s *Service) History(ctx context.Context, req *queryv1.HistoryRequest) (*qu
 	case req.AroundSeq != nil:
 		return s.around(ctx, scope, req.GetAroundSeq(), limit)
 	case req.GetAtTime() != nil:
-		at, err := s.seqAt(ctx, scope, req)
+		at, err := s.seqAt(ctx, scope, req.GetAtTime().AsTime())
 		if err != nil || at == 0 {
 			return &queryv1.EntriesResponse{}, err
 		}
@@ -81,7 +84,10 @@ func (s *Service) scope(ctx context.Context, id string) (permit.Scope, error) {
 // page returns at most limit entries between from and to, both included: the newest ones if newest, else the oldest.
 func (s *Service) page(ctx context.Context, scope permit.Scope, from, to uint64, limit int, newest bool) (*queryv1.EntriesResponse, error) {
 	entries, err := s.between(ctx, scope, from, to, limit+1, newest)
-	if err != nil {
+	if err != nil || len(entries) == 0 {
+		return &queryv1.EntriesResponse{}, err
+	}
+	if entries, err = s.shown(ctx, scope, entries); err != nil {
 		return nil, err
 	}
 	out := &queryv1.EntriesResponse{HasMore: len(entries) > limit}
@@ -93,9 +99,22 @@ func (s *Service) page(ctx context.Context, scope permit.Scope, from, to uint64,
 	return covered(out, entries), nil
 }
 
-// around returns a page with seq in its middle.
+// shown returns what the user may see of entries that were read. It asks again: now that they are read, the owners
+// know of every removal and block that stands before them (invariant 4).
+func (s *Service) shown(ctx context.Context, scope permit.Scope, entries []*messagev1.Entry) ([]*messagev1.Entry, error) {
+	scope, err := s.gate.Authorise(ctx, scope.User, scope.Conversation, permit.Read)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range entries {
+		entries[i] = show(scope, e)
+	}
+	return entries, nil
+}
+
+// around returns a page with seq in its middle, or what is nearest to it.
 func (s *Service) around(ctx context.Context, scope permit.Scope, seq uint64, limit int) (*queryv1.EntriesResponse, error) {
-	seq = min(seq, math.MaxInt64-1)
+	seq = max(min(seq, math.MaxInt64-1), scope.First())
 	older, err := s.page(ctx, scope, 1, seq, (limit+1)/2, true)
 	if err != nil {
 		return nil, err
@@ -103,7 +122,7 @@ func (s *Service) around(ctx context.Context, scope permit.Scope, seq uint64, li
 	if limit == 1 {
 		return older, nil
 	}
-	newer, err := s.page(ctx, scope, seq+1, math.MaxInt64, limit/2, false)
+	newer, err := s.page(ctx, scope, older.GetToSeq()+1, math.MaxInt64, limit/2, false)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +137,7 @@ func covered(out *queryv1.EntriesResponse, entries []*messagev1.Entry) *queryv1.
 	return out
 }
 
-// between reads both tiers. The log's tail is asked first: an entry that the writer stores meanwhile is then in both.
+// between reads both tiers, whoever may see what. The log's tail is asked first: an entry that the writer stores meanwhile is then in both.
 func (s *Service) between(ctx context.Context, scope permit.Scope, from, to uint64, limit int, newest bool) ([]*messagev1.Entry, error) {
 	from, to = max(from, scope.First()), scope.Last(to)
 	if from > to {
@@ -141,11 +160,11 @@ func (s *Service) between(ctx context.Context, scope permit.Scope, from, to uint
 		if err != nil {
 			return nil, err
 		}
-		entries, last = append(entries, show(scope, entry)), e.Seq
+		entries, last = append(entries, entry), e.Seq
 	}
 	for _, e := range tail.GetEntries() {
 		if e.GetSeq() > last {
-			entries = append(entries, show(scope, e))
+			entries = append(entries, e)
 		}
 	}
 	if len(entries) > limit && newest {
@@ -155,10 +174,13 @@ func (s *Service) between(ctx context.Context, scope permit.Scope, from, to uint
 }
 
 // seqAt returns the seq of the first entry sent at or after a time, or the last one's; 0 if there is none at all.
-func (s *Service) seqAt(ctx context.Context, scope permit.Scope, req *queryv1.HistoryRequest) (uint64, error) {
-	at := req.GetAtTime().AsTime()
+func (s *Service) seqAt(ctx context.Context, scope permit.Scope, at time.Time) (uint64, error) {
+	newest, err := s.between(ctx, scope, 1, math.MaxInt64, 1, true)
+	if err != nil || len(newest) == 0 {
+		return 0, err
+	}
 	tail, err := s.messages.ReadTail(ctx, &messagev1.ReadTailRequest{
-		ConversationId: string(scope.Conversation), FromSeq: 1, ToSeq: math.MaxInt64, Limit: 100,
+		ConversationId: string(scope.Conversation), FromSeq: 1, ToSeq: math.MaxInt64, Limit: 1,
 	})
 	if err != nil {
 		return 0, err
@@ -167,13 +189,28 @@ func (s *Service) seqAt(ctx context.Context, scope permit.Scope, req *queryv1.Hi
 	if err != nil {
 		return 0, fmt.Errorf("find the entry of %s at %s: %w", scope.Conversation, at, err)
 	}
-	if seq > 0 {
-		return seq, nil
+	if last := newest[0].GetSeq(); seq == 0 && len(tail.GetEntries()) > 0 {
+		return s.unstoredAt(ctx, scope, max(tail.GetEntries()[0].GetSeq(), scope.First()), last, at)
+	} else if seq == 0 || seq > last {
+		return last, nil
 	}
-	i := slices.IndexFunc(tail.GetEntries(), func(e *messagev1.Entry) bool { return !e.GetSentAt().AsTime().Before(at) })
-	if i >= 0 {
-		return tail.GetEntries()[i].GetSeq(), nil
+	return seq, nil
+}
+
+// unstoredAt is seqAt between two seqs, in the tail when it was asked. As sentAt never falls it halves the range again
+// and again.
+func (s *Service) unstoredAt(ctx context.Context, scope permit.Scope, from, to uint64, at time.Time) (uint64, error) {
+	for from < to {
+		mid := from + (to-from)/2
+		e, err := s.between(ctx, scope, mid, mid, 1, false)
+		if err != nil {
+			return 0, err
+		}
+		if len(e) > 0 && e[0].GetSentAt().AsTime().Before(at) {
+			from = mid + 1
+		} else {
+			to = mid
+		}
 	}
-	newest, err := s.page(ctx, scope, 1, math.MaxInt64, 1, true)
-	return newest.GetToSeq(), err
+	return to, nil
 }

@@ -49,7 +49,9 @@ func (s *Service) outlines(ctx context.Context, me chat.UserID) ([]outline, erro
 		all = append(all, outline{Scope: permit.Scope{User: me, Conversation: c, Visible: []permit.Range{{From: 1}}}})
 	}
 	for _, m := range groups.GetMemberships() {
-		all = append(all, outline{Scope: permit.OfMembership(me, m), changed: m.GetChangedAt().AsTime()})
+		if o := (outline{Scope: permit.OfMembership(me, m), changed: m.GetChangedAt().AsTime()}); len(o.Visible) > 0 {
+			all = append(all, o)
+		}
 	}
 	if all, err = s.heads(ctx, me, all); err != nil {
 		return nil, err
@@ -61,20 +63,28 @@ func (s *Service) outlines(ctx context.Context, me chat.UserID) ([]outline, erro
 	return all, nil
 }
 
+// conversations returns the ids of outlines.
+func conversations(all []outline) []chat.ConversationID {
+	ids := make([]chat.ConversationID, len(all))
+	for i, o := range all {
+		ids[i] = o.Conversation
+	}
+	return ids
+}
+
 // heads fills in where conversations stand: the log's tail first, then the database.
 func (s *Service) heads(ctx context.Context, me chat.UserID, all []outline) ([]outline, error) {
-	ids := make([]chat.ConversationID, len(all))
 	names := make([]string, len(all))
 	for i, o := range all {
-		ids[i], names[i] = o.Conversation, string(o.Conversation)
+		names[i] = string(o.Conversation)
 	}
 	tails, err := s.messages.GetHeads(ctx, &messagev1.GetHeadsRequest{UserId: string(me), ConversationIds: names})
 	if err != nil {
 		return nil, err
 	}
-	stored, err := s.db.Heads(ctx, ids)
+	stored, err := s.db.Heads(ctx, conversations(all))
 	if err != nil {
-		return nil, fmt.Errorf("read %d heads: %w", len(ids), err)
+		return nil, fmt.Errorf("read %d heads: %w", len(all), err)
 	}
 	heads := make(map[chat.ConversationID]store.Head, len(all))
 	for _, h := range stored {

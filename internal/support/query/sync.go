@@ -118,19 +118,19 @@ func (s *Service) Sync(ctx context.Context, req *queryv1.SyncRequest) (*queryv1.
 	return out, nil
 }
 
-// changedSince keeps what has a newer entry than the token, or a cursor or membership changed since.
+// changedSince keeps what has a newer entry than the token, or a cursor (own or the peer's) or membership changed since.
 func (s *Service) changedSince(ctx context.Context, me chat.UserID, all []outline, old syncToken) ([]outline, error) {
-	ids := make([]chat.ConversationID, len(all))
-	for i, o := range all {
-		ids[i] = o.Conversation
-	}
-	cursors, err := s.db.Cursors(ctx, me, ids)
+	own, err := s.db.Cursors(ctx, me, conversations(all))
 	if err != nil {
 		return nil, fmt.Errorf("read cursors of %s: %w", me, err)
 	}
+	peers, err := s.db.PeerCursors(ctx, me, directs(all))
+	if err != nil {
+		return nil, fmt.Errorf("read cursors of the peers of %s: %w", me, err)
+	}
 	since := time.UnixMilli(old.Time).Add(-overlap)
 	moved := map[chat.ConversationID]bool{}
-	for _, c := range cursors {
+	for _, c := range append(own, peers...) {
 		if c.ChangedAt.After(since) {
 			moved[c.ConversationID] = true
 		}

@@ -1,0 +1,131 @@
+// Package app is the hall: it knows every target and every seam, and decides which implementation goes where. It is the
+// only package that may. No setting is changed after loading: the chosen targets decide the seams, here.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/oceanchat/oceanchat/internal/config"
+	"github.com/oceanchat/oceanchat/internal/obs"
+)
+
+// Version is set when a release is built.
+var Version = "dev"
+
+// Main runs the command line and returns the exit code: 0 success, 1 failure, 2 wrong usage. It serves until ctx ends.
+func Main(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+	var cfg Config
+	loaded, err := config.Load(&cfg, config.Sources{Args: args, Env: env})
+	if errors.Is(err, config.ErrHelp) {
+		return help(stdout, stderr)
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "oceanchat: %v\nRun 'oceanchat --help' for usage.\n", err)
+		return 2
+	}
+	if run := command(loaded.Args); run != nil {
+		if err := run(stdout); err != nil {
+			_, _ = fmt.Fprintf(stderr, "oceanchat: %v\n", err)
+			return 1
+		}
+		return 0
+	}
+	if err := checkTargets(loaded.Args); err != nil {
+		_, _ = fmt.Fprintf(stderr, "oceanchat: %v\nRun 'oceanchat --help' for usage.\n", err)
+		return 2
+	}
+	log := obs.NewLogger(stderr, cfg.Logs.Format, cfg.Logs.Level)
+	for _, w := range loaded.Warnings {
+		log.WarnContext(ctx, w)
+	}
+	if err := serve(ctx, &cfg, log, stdout); err != nil {
+		log.ErrorContext(ctx, "stopped with an error", obs.Err, err)
+		return 1
+	}
+	return 0
+}
+
+// command returns what the binary does besides serving, by its words; nil if they are none.
+func command(words []string) func(w io.Writer) error {
+	switch strings.Join(words, " ") {
+	case "version":
+		return printVersion
+	case "config check":
+		return checkConfig
+	case "config defaults":
+		return printDefaults
+	}
+	return nil
+}
+
+func printVersion(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "oceanchat %s %s %s/%s\n", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+// checkConfig has nothing left to do: loading has checked every rule.
+func checkConfig(w io.Writer) error {
+	_, err := fmt.Fprintln(w, "The configuration is valid.")
+	return err
+}
+
+func printDefaults(w io.Writer) error {
+	text, err := config.Defaults(&Config{})
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, text)
+	return err
+}
+
+func help(stdout, stderr io.Writer) int {
+	settings, err := config.Help(&Config{})
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "oceanchat: %v\n", err)
+		return 1
+	}
+	_, _ = fmt.Fprintf(stdout, usage, strings.Join(Targets(), ", "), settings)
+	return 0
+}
+
+const usage = `OceanChat is an instant-messaging platform in one binary.
+
+Usage:
+  oceanchat [settings]          run everything in this process (same as 'oceanchat all')
+  oceanchat config check        check the configuration and say what is wrong
+  oceanchat config defaults     print every setting with its default, as YAML
+  oceanchat version             print the version
+  oceanchat --help              print this
+
+Targets: %s.
+
+Settings come from defaults, a file (--config FILE), the environment and flags; the later wins.
+%s`
+
+// checkTargets accepts what this version can run: everything in one process.
+func checkTargets(args []string) error {
+	if len(args) == 0 || len(args) == 1 && args[0] == "all" {
+		return nil
+	}
+	for _, a := range args {
+		if !isTarget(a) {
+			return fmt.Errorf("unknown command or target %q", strings.Join(args, " "))
+		}
+	}
+	return fmt.Errorf("running %s by itself needs the cluster seams, which this version does not have yet; run 'oceanchat' without a target",
+		strings.Join(args, " and "))
+}
+
+// makeDataDir makes the directory that everything is kept in; only its owner may look inside.
+func makeDataDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package app
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/oceanchat/oceanchat/internal/access/apigateway"
+	"github.com/oceanchat/oceanchat/internal/access/router"
+	"github.com/oceanchat/oceanchat/internal/access/wsgateway"
+	"github.com/oceanchat/oceanchat/internal/business/auth"
+	"github.com/oceanchat/oceanchat/internal/business/group"
+	"github.com/oceanchat/oceanchat/internal/business/message"
+	"github.com/oceanchat/oceanchat/internal/business/user"
+	"github.com/oceanchat/oceanchat/internal/config"
+	"github.com/oceanchat/oceanchat/internal/convlog"
+	"github.com/oceanchat/oceanchat/internal/delivery/orchestrator"
+	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline"
+	"github.com/oceanchat/oceanchat/internal/delivery/pusherrealtime"
+	"github.com/oceanchat/oceanchat/internal/obs"
+	"github.com/oceanchat/oceanchat/internal/seam/faststate/memory"
+	"github.com/oceanchat/oceanchat/internal/support/persistence"
+	"github.com/oceanchat/oceanchat/internal/support/presence"
+)
+
+// Config is the whole configuration: a section for each target, named like it, and what they share.
+type Config struct {
+	DataDir string `yaml:"data_dir" default:"./oceanchat-data" min:"1" doc:"Where everything is kept."`
+
+	HTTP  Listener `yaml:"http"`
+	TCP   TCP      `yaml:"tcp"`
+	Ops   Ops      `yaml:"ops"`
+	Log   Log      `yaml:"log"`
+	NATS  NATS     `yaml:"nats"`
+	Drain Drain    `yaml:"drain"`
+	Logs  Logs     `yaml:"logs"`
+
+	FastState memory.Config `yaml:"fast_state"`
+
+	APIGateway     apigateway.Config     `yaml:"api_gateway"`
+	WSGateway      wsgateway.Config      `yaml:"ws_gateway"`
+	Router         router.Config         `yaml:"router"`
+	Auth           auth.Config           `yaml:"auth"`
+	User           user.Config           `yaml:"user"`
+	Group          group.Config          `yaml:"group"`
+	Message        message.Config        `yaml:"message"`
+	Orchestrator   orchestrator.Config   `yaml:"orchestrator"`
+	PusherRealtime pusherrealtime.Config `yaml:"pusher_realtime"`
+	Push           pusheroffline.Config  `yaml:"push"`
+	Presence       presence.Config       `yaml:"presence"`
+	Persistence    persistence.Config    `yaml:"persistence"`
+}
+
+// Listener is the public HTTP address.
+type Listener struct {
+	Addr string `yaml:"addr" default:":8080" min:"1" format:"addr" doc:"Where REST and, in one process, WebSocket are served."`
+}
+
+// TCP is the public TCP address.
+type TCP struct {
+	Addr string `yaml:"addr" default:":8090" format:"addr" doc:"Where raw TCP connections are served; empty: nowhere."`
+}
+
+// Ops is the operators' address.
+type Ops struct {
+	Addr string `yaml:"addr" default:"127.0.0.1:9090" format:"addr" doc:"Where health, metrics and profiles are served; has no authentication. Empty: nowhere."`
+}
+
+// Log configures the conversation log.
+type Log struct {
+	Sync       string        `yaml:"sync" default:"always" enum:"always,interval" doc:"always: an acknowledged message survives a power cut. interval: it survives the death of the process only."`
+	Partitions int           `yaml:"partitions" default:"1" min:"1" max:"256" doc:"Streams that conversations are spread over. Do not change it on data that exists."`
+	Pace       time.Duration `yaml:"pace" default:"0s" max:"100ms" doc:"Least time between two publishes of a partition; trades latency for CPU."`
+	IDs        int           `yaml:"ids" default:"250000" min:"1000" doc:"clientMsgIds that a partition remembers, for 10 minutes at most."`
+	MaxBytes   config.Bytes  `yaml:"max_bytes" default:"10GiB" min:"1MiB" doc:"Space of a partition; all together never more than half the disk. When it is full, sends fail with LOG_FULL."`
+	Keep       time.Duration `yaml:"keep" default:"24h" min:"10m" doc:"How long a batch stays in the log after it was stored and delivered."`
+}
+
+// NATS configures the embedded NATS server.
+type NATS struct {
+	Listen string `yaml:"listen" format:"addr" doc:"Where other programs may read domain events; credentials are generated in the data directory. Empty: nowhere."`
+}
+
+// Drain configures how the process stops.
+type Drain struct {
+	Notice  time.Duration `yaml:"notice" default:"0s" max:"5m" doc:"How long /readyz is false before connections are closed."`
+	Timeout time.Duration `yaml:"timeout" default:"30s" min:"1s" max:"10m" doc:"When the process ends at the latest."`
+}
+
+// Logs configures the log lines.
+type Logs struct {
+	Level  slog.Level `yaml:"level" default:"INFO" doc:"debug, info, warn or error."`
+	Format obs.Format `yaml:"format" default:"text" enum:"text,json" doc:"text for people, json for machines."`
+}
+
+// Validate checks what no single setting shows.
+func (c Config) Validate() error {
+	if c.HTTP.Addr != "" && c.HTTP.Addr == c.Ops.Addr {
+		return errors.New("ops.addr must not be http.addr: the operations port is never public")
+	}
+	return nil
+}
+
+// convlog returns the log's own configuration.
+func (l Log) convlog() convlog.Config {
+	c := convlog.Defaults(l.Partitions)
+	c.Pace, c.IDs = l.Pace, l.IDs
+	return c
+}

@@ -1,0 +1,256 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/oceanchat/oceanchat/internal/access/apigateway"
+	"github.com/oceanchat/oceanchat/internal/access/router"
+	"github.com/oceanchat/oceanchat/internal/access/wsgateway"
+	"github.com/oceanchat/oceanchat/internal/business/auth"
+	"github.com/oceanchat/oceanchat/internal/business/group"
+	"github.com/oceanchat/oceanchat/internal/business/message"
+	"github.com/oceanchat/oceanchat/internal/business/user"
+	"github.com/oceanchat/oceanchat/internal/convlog"
+	"github.com/oceanchat/oceanchat/internal/delivery/orchestrator"
+	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline"
+	"github.com/oceanchat/oceanchat/internal/delivery/pusherrealtime"
+	"github.com/oceanchat/oceanchat/internal/lifecycle"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone"
+	"github.com/oceanchat/oceanchat/internal/seam/calls"
+	"github.com/oceanchat/oceanchat/internal/support/persistence"
+	"github.com/oceanchat/oceanchat/internal/support/presence"
+	"github.com/oceanchat/oceanchat/internal/support/query"
+	"github.com/oceanchat/oceanchat/internal/token"
+
+	authv1 "github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1"
+	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
+	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
+	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
+)
+
+// hall is where the targets meet the seams.
+type hall struct {
+	cfg   *Config
+	log   *slog.Logger
+	reg   *prometheus.Registry
+	seams *seams
+
+	gateway *wsgateway.Service // set when ws-gateway is in this process
+}
+
+// service is what every target is: served on the network, and run.
+type service interface {
+	Register(h grpc.ServiceRegistrar)
+	Run(ctx context.Context, ready func()) error
+}
+
+// target says how to build a service and which parts must be ready before it starts. Services that only call each
+// other on request need not wait for each other: a call that comes too early is answered with OVERLOADED.
+type target struct {
+	name  string
+	needs []string
+	build func(ctx context.Context, h *hall, log *slog.Logger) (service, error)
+}
+
+// targets are the services, by layer. persistence waits for message, which brings log and database together.
+var targets = []target{
+	{"auth", nil, buildAuth},
+	{"user", nil, buildUser},
+	{"group", nil, buildGroup},
+	{"message", nil, buildMessage},
+	{"presence", nil, buildPresence},
+	{"query", nil, buildQuery},
+	{"persistence", []string{"message"}, buildPersistence},
+	{"pusher-offline", []string{"user", "group"}, buildPusherOffline},
+	{"pusher-realtime", []string{"presence"}, buildPusherRealtime},
+	{"orchestrator", []string{"message", "user", "group", "presence"}, buildOrchestrator},
+	{"router", []string{"auth", "user", "group", "message", "presence", "query", "pusher-offline"}, buildRouter},
+}
+
+// gateways are the doors: they open last and close first.
+const (
+	apiGateway = "api-gateway"
+	wsGateway  = "ws-gateway"
+)
+
+// Targets returns the names of all targets.
+func Targets() []string {
+	names := []string{apiGateway, wsGateway}
+	for _, t := range targets {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+func isTarget(name string) bool { return slices.Contains(Targets(), name) }
+
+// parts returns everything that runs, with what it needs.
+func (h *hall) parts() []lifecycle.Part {
+	parts := []lifecycle.Part{{Name: "database", Run: func(ctx context.Context, ready func()) error {
+		ready()
+		<-ctx.Done()
+		return h.seams.close()
+	}}}
+	below := []string{"database"}
+	for name, run := range h.seams.run {
+		parts = append(parts, lifecycle.Part{Name: name, Needs: []string{"database"}, Run: run})
+		below = append(below, name)
+	}
+	var all []string
+	for _, t := range targets {
+		parts = append(parts, lifecycle.Part{Name: t.name, Needs: slices.Concat(below, t.needs), Run: h.runner(t)})
+		all = append(all, t.name)
+	}
+	h.gateway = buildWSGateway(h, h.log.With("target", wsGateway))
+	return append(parts,
+		lifecycle.Part{Name: wsGateway, Needs: all, Run: h.gateway.Run},
+		lifecycle.Part{Name: apiGateway, Needs: append(all, wsGateway), Run: buildAPIGateway(h, h.log.With("target", apiGateway)).Run},
+	)
+}
+
+// runner builds a service once its needs are ready, serves it, and runs it.
+func (h *hall) runner(t target) func(ctx context.Context, ready func()) error {
+	return func(ctx context.Context, ready func()) error {
+		s, err := t.build(ctx, h, h.log.With("target", t.name))
+		if err != nil {
+			return err
+		}
+		s.Register(h.seams.host)
+		return s.Run(ctx, ready)
+	}
+}
+
+// streams opens the log's streams.
+func (h *hall) streams(ctx context.Context) ([]backbone.Log, error) {
+	var out []backbone.Log
+	for p := range h.cfg.Log.Partitions {
+		l, err := h.seams.backbone.Log(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("open partition %d of the log: %w", p, err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// verifier checks access tokens with auth's public keys, asked for once and again when a new key shows up.
+func verifier(n calls.Network) *token.Verifier {
+	keys := authv1.NewAuthInternalServiceClient(n)
+	return token.NewVerifier(func(ctx context.Context) ([]byte, error) {
+		got, err := keys.GetKeys(ctx, &authv1.GetKeysRequest{})
+		return got.GetJwks(), err
+	}, token.VerifierConfig{CacheSize: 100_000})
+}
+
+func buildAuth(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	s := h.seams.stores
+	return auth.New(h.cfg.Auth, auth.Deps{
+		Accounts: s.accounts, Sessions: s.sessions, Outbox: s.outbox, Keys: s.keys,
+		AllowList: h.seams.sessions, Limits: h.seams.limits, Cache: h.seams.cache,
+		Users: userv1.NewUserInternalServiceClient(h.seams.network), Backbone: h.seams.backbone,
+	}, log, h.reg), nil
+}
+
+func buildUser(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	return user.New(h.cfg.User, user.Deps{
+		Profiles: h.seams.stores.profiles, Relations: h.seams.stores.relations, Cache: h.seams.cache,
+		Messages: messagev1.NewMessageInternalServiceClient(h.seams.network),
+	}, log, h.reg), nil
+}
+
+func buildGroup(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	return group.New(h.cfg.Group, group.Deps{
+		Groups: h.seams.stores.groups, Members: h.seams.stores.members, Cache: h.seams.cache,
+		Limits: h.seams.limits, Network: h.seams.network,
+	}, log), nil
+}
+
+func buildMessage(ctx context.Context, h *hall, log *slog.Logger) (service, error) {
+	streams, err := h.streams(ctx)
+	if err != nil {
+		return nil, err
+	}
+	alarms := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "oceanchat", Subsystem: "log", Name: "alarms_total",
+		Help: "What must not happen to the log, by kind: log_full, log_shrank, epoch_raised, corrupt_batch.",
+	}, []string{"kind"})
+	h.reg.MustRegister(alarms)
+	entries := convlog.New(h.cfg.Log.convlog(), streams, stored{h.seams.stores.log}, log,
+		func(kind string) { alarms.WithLabelValues(kind).Inc() })
+	return message.New(h.cfg.Message, message.Deps{
+		Log: entries, Cursors: h.seams.stores.cursors, Network: h.seams.network, Publish: h.seams.backbone.Publish,
+	}, log), nil
+}
+
+func buildPresence(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	return presence.New(h.cfg.Presence, presence.Deps{
+		State: h.seams.presence, Users: userv1.NewUserInternalServiceClient(h.seams.network),
+		Groups: groupv1.NewGroupInternalServiceClient(h.seams.network),
+	}, log, h.reg), nil
+}
+
+func buildQuery(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	return query.New(h.seams.stores.reader, h.seams.network, log), nil
+}
+
+// unserved gives a target that answers no calls the shape of one that does.
+type unserved struct {
+	run func(ctx context.Context, ready func()) error
+}
+
+// Register does nothing.
+func (unserved) Register(grpc.ServiceRegistrar) {}
+
+// Run runs the target.
+func (u unserved) Run(ctx context.Context, ready func()) error { return u.run(ctx, ready) }
+
+func buildPersistence(ctx context.Context, h *hall, log *slog.Logger) (service, error) {
+	streams, err := h.streams(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keep := persistence.Retention{Keep: h.cfg.Log.Keep, Others: []string{orchestrator.ReaderName}}
+	return unserved{persistence.New(h.cfg.Persistence, keep, streams, h.seams.stores.log, log, h.reg).Run}, nil
+}
+
+func buildOrchestrator(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	return unserved{orchestrator.New(h.cfg.Orchestrator, orchestrator.Deps{
+		Backbone: h.seams.backbone, Partitions: h.cfg.Log.Partitions, Network: h.seams.network,
+	}, log, h.reg).Run}, nil
+}
+
+func buildPusherRealtime(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	return pusherrealtime.New(h.cfg.PusherRealtime, pusherrealtime.Deps{
+		Backbone: h.seams.backbone, Network: h.seams.network,
+	}, log, h.reg), nil
+}
+
+func buildPusherOffline(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	return pusheroffline.New(h.cfg.Push, pusheroffline.Deps{
+		Backbone: h.seams.backbone, Network: h.seams.network, Tokens: h.seams.stores.tokens,
+	}, log, h.reg)
+}
+
+func buildRouter(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	return router.New(h.cfg.Router, h.seams.network, h.seams.limits, log, h.reg), nil
+}
+
+func buildWSGateway(h *hall, log *slog.Logger) *wsgateway.Service {
+	return wsgateway.New(h.cfg.WSGateway, wsgateway.Deps{
+		Net: h.seams.network, Host: h.seams.host, Signals: h.seams.backbone, Sessions: h.seams.sessions,
+		Verifier: verifier(h.seams.network), Mounted: true, ClientIP: h.cfg.APIGateway.ClientIP(),
+	}, log, h.reg)
+}
+
+func buildAPIGateway(h *hall, log *slog.Logger) *apigateway.Service {
+	return apigateway.New(h.cfg.APIGateway, h.cfg.HTTP.Addr, apigateway.Deps{
+		Net: h.seams.network, Limits: h.seams.limits, Sessions: h.seams.sessions,
+		Verifier: verifier(h.seams.network), WebSocket: h.gateway.Handler(),
+	}, log, h.reg)
+}
