@@ -85,41 +85,25 @@ type fence struct {
 	what string // an import path; what lies below it is meant too
 	only []string
 	why  string
+	// tests lists packages whose test files may import it besides.
+	tests []string
 }
 
 var fences = []fence{
-	{"go.mongodb.org/mongo-driver", []string{"internal/seam/store/mongo"}, "the MongoDB driver stays behind its seam"},
-	{"github.com/redis/go-redis", []string{"internal/seam/faststate/redis"}, "the Redis client stays behind its seam"},
-	{"github.com/nats-io/nats-server", []string{"internal/seam/backbone/embedded"}, "only one package runs a NATS server"},
-	{"github.com/nats-io/nats.go", []string{"internal/seam/backbone/..."}, "NATS stays behind the backbone"},
-	{"modernc.org/sqlite", []string{"internal/seam/store/sqlite"}, "the database driver stays behind its seam"},
-	{"os/signal", []string{"cmd/..."}, "signals are the business of main"},
+	{what: "go.mongodb.org/mongo-driver", only: []string{"internal/seam/store/mongo"}, why: "the MongoDB driver stays behind its seam"},
+	{what: "github.com/redis/rueidis", only: []string{"internal/seam/faststate/redis"}, why: "the Redis client stays behind its seam"},
+	{
+		what: "github.com/nats-io/nats-server", only: []string{"internal/seam/backbone/embedded"},
+		why: "only one package runs a NATS server", tests: []string{"internal/seam/backbone/..."},
+	},
+	{what: "github.com/nats-io/nats.go", only: []string{"internal/seam/backbone/..."}, why: "NATS stays behind the backbone"},
+	{what: "modernc.org/sqlite", only: []string{"internal/seam/store/sqlite"}, why: "the database driver stays behind its seam"},
+	{what: "os/signal", only: []string{"cmd/..."}, why: "signals are the business of main", tests: []string{"internal/..."}},
 }
 
 // notYet lists the patterns of the tables above whose packages are still to come. The list only shrinks:
 // an entry whose package exists fails the test, and so does a pattern that names nothing and stands not here.
 var notYet = []string{
-	// Being written right now: strike what is there.
-	"cmd/...",
-	"cmd/oceanchat",
-	"internal/access/apigateway/...",
-	"internal/access/router/...",
-	"internal/app",
-	"internal/app/...",
-	"internal/business/auth/...",
-	"internal/business/group/...",
-	"internal/business/message/...",
-	"internal/business/user/...",
-	"internal/delivery/orchestrator/...",
-	"internal/delivery/pusherrealtime/...",
-	"internal/permit",
-	"internal/seam/media",
-	"internal/seam/media/local",
-	"internal/seam/store/sqlite",
-	"internal/support/persistence/...",
-	"internal/support/presence/...",
-	"internal/support/query/...",
-	"internal/token",
 	// Of later issues.
 	"internal/seam/store/mongo",
 	"internal/seam/faststate/redis",

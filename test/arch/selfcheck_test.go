@@ -36,6 +36,8 @@ func TestCheckImports(t *testing.T) {
 		{name: "implementation uses its driver", path: "internal/seam/store/sqlite", imports: []string{"modernc.org/sqlite/lib"}},
 		{name: "embedded backbone uses jetstream", path: "internal/seam/backbone/embedded", imports: []string{"./internal/seam/backbone/jetstream", "github.com/nats-io/nats-server/v2/server"}},
 		{name: "jetstream uses the server", path: "internal/seam/backbone/jetstream", imports: []string{"github.com/nats-io/nats-server/v2/server"}, want: "only one package"},
+		{name: "jetstream's test uses the server", path: "internal/seam/backbone/jetstream", tests: []string{"github.com/nats-io/nats-server/v2/server"}},
+		{name: "a service's test uses the server", path: "internal/business/auth", tests: []string{"github.com/nats-io/nats-server/v2/server"}, want: "only one package"},
 		{name: "log uses nats directly", path: "internal/convlog", imports: []string{"github.com/nats-io/nats.go/jetstream"}, want: "behind the backbone"},
 		{name: "log uses the store", path: "internal/convlog", imports: []string{"./internal/seam/store"}, want: "level 3"},
 		{name: "permit uses config", path: "internal/permit", imports: []string{"./internal/config"}, want: "level 3"},
