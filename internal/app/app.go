@@ -42,7 +42,7 @@ func Main(ctx context.Context, args, env []string, stdout, stderr io.Writer) int
 	}
 	log := obs.NewLogger(stderr, cfg.Logs.Format, cfg.Logs.Level)
 	for _, w := range loaded.Warnings {
-		log.WarnContext(ctx, w)
+		log.WarnContext(ctx, "configuration", "warning", w)
 	}
 	if err := serve(ctx, &cfg, log, stdout); err != nil {
 		log.ErrorContext(ctx, "stopped with an error", obs.Err, err)

@@ -9,6 +9,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	authv1 "github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1"
+	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
+	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
+	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
 	"github.com/oceanchat/oceanchat/internal/access/apigateway"
 	"github.com/oceanchat/oceanchat/internal/access/router"
 	"github.com/oceanchat/oceanchat/internal/access/wsgateway"
@@ -27,11 +31,6 @@ import (
 	"github.com/oceanchat/oceanchat/internal/support/presence"
 	"github.com/oceanchat/oceanchat/internal/support/query"
 	"github.com/oceanchat/oceanchat/internal/token"
-
-	authv1 "github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1"
-	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
-	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
-	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
 )
 
 // hall is where the targets meet the seams.
@@ -244,7 +243,7 @@ func buildRouter(_ context.Context, h *hall, log *slog.Logger) (service, error) 
 func buildWSGateway(h *hall, log *slog.Logger) *wsgateway.Service {
 	return wsgateway.New(h.cfg.WSGateway, wsgateway.Deps{
 		Net: h.seams.network, Host: h.seams.host, Signals: h.seams.backbone, Sessions: h.seams.sessions,
-		Verifier: verifier(h.seams.network), Mounted: true, ClientIP: h.cfg.APIGateway.ClientIP(),
+		Verifier: verifier(h.seams.network), Mounted: true, TCPAddr: h.cfg.TCP.Addr, ClientIP: h.cfg.APIGateway.ClientIP(),
 	}, log, h.reg)
 }
 

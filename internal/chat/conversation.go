@@ -111,5 +111,5 @@ func (c ConversationID) Owner() UserID {
 func (c ConversationID) Partition(n int) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(c))
-	return int(h.Sum32() % uint32(n)) //nolint:gosec // n is a small positive count
+	return int(h.Sum32() % uint32(n))
 }

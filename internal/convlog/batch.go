@@ -54,8 +54,9 @@ func Raises(e *messagev1.Entry) bool {
 		return e.GetNotice().GetType() == messagev1.NoticeType_NOTICE_TYPE_ANNOUNCEMENT
 	case messagev1.EntryKind_ENTRY_KIND_HIDDEN, messagev1.EntryKind_ENTRY_KIND_UNSPECIFIED:
 		return false
+	default: // also kinds of a newer version
+		return true
 	}
-	return true
 }
 
 // MovesCursor reports whether e reads the conversation up to itself for its sender: messages do, notices and what

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"google.golang.org/protobuf/proto"
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
@@ -514,7 +513,7 @@ func TestBatchCodec(t *testing.T) {
 	if convlog.BodyHash(a) != convlog.BodyHash(b) {
 		t.Error("BodyHash depends on what the log fills in")
 	}
-	b.ReplyTo = proto.String("r")
+	b.ReplyTo = new("r")
 	if convlog.BodyHash(a) == convlog.BodyHash(b) {
 		t.Error("BodyHash does not tell a reply from a message")
 	}

@@ -128,7 +128,7 @@ func (p *partition) foldFrom(ctx context.Context, info backbone.LogInfo, mark Ma
 	if err != nil {
 		return 0, fmt.Errorf("find the ids' first position: %w", err)
 	}
-	if ids := uint64(p.cfg.IDs); info.Last > ids { //nolint:gosec // a positive count
+	if ids := uint64(p.cfg.IDs); info.Last > ids {
 		since = max(since, info.Last-ids+1)
 	}
 	return max(1, info.First, min(since, mark.Position+1)), nil

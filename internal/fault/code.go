@@ -65,6 +65,7 @@ func (e *Error) HTTP() int {
 		return http.StatusRequestEntityTooLarge
 	case UnknownMethod:
 		return http.StatusMethodNotAllowed
+	default:
 	}
 	if m, ok := codes[e.Code]; ok {
 		return m.http

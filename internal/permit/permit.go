@@ -98,6 +98,7 @@ func (g *Gate) Authorise(ctx context.Context, u chat.UserID, c chat.Conversation
 		if c.Owner() == u && verb == Read {
 			return Scope{User: u, Conversation: c, Visible: []Range{{From: 1}}}, nil
 		}
+	case chat.KindNone:
 	}
 	return Scope{}, NotFound()
 }

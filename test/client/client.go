@@ -324,18 +324,16 @@ func (c *Conn) Pushes() <-chan Push { return c.pushes }
 
 // NextEntry waits for the next entry push and returns it with its number.
 func (c *Conn) NextEntry(ctx context.Context) (n uint64, e Entry, err error) {
-	for {
-		p, err := c.Next(ctx, "entry")
-		if err != nil {
-			return 0, e, err
-		}
-		var params struct {
-			N     uint64
-			Entry Entry
-		}
-		err = json.Unmarshal(p, &params)
-		return params.N, params.Entry, err
+	p, err := c.Next(ctx, "entry")
+	if err != nil {
+		return 0, e, err
 	}
+	var params struct {
+		N     uint64
+		Entry Entry
+	}
+	err = json.Unmarshal(p, &params)
+	return params.N, params.Entry, err
 }
 
 // Next waits for the next push of a method and returns its params; others are dropped.

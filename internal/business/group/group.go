@@ -41,7 +41,7 @@ import (
 // Config is the "group" section of the configuration.
 type Config struct {
 	MaxMembers      int           `yaml:"max_members" default:"2000" min:"1" max:"10000" doc:"Most members of a group, its owner included."`
-	MaxAdd          int           `yaml:"max_add" default:"100" min:"1" max:"10000" doc:"Most users that one call of group.addMembers names; group.create takes as many as a group may have."`
+	MaxAdd          int           `yaml:"max_add" default:"2000" min:"1" max:"10000" doc:"Most users that one call of group.addMembers names; group.create takes as many as a group may have."`
 	MaxName         int           `yaml:"max_name" default:"64" min:"1" max:"256" doc:"Longest name of a group and nickname in it, in code points."`
 	MaxDescription  int           `yaml:"max_description" default:"1000" min:"0" max:"10000" doc:"Longest description of a group, in code points."`
 	MaxAvatar       int           `yaml:"max_avatar" default:"512" min:"0" max:"4096" doc:"Longest avatar (a URL or a media id), in bytes."`

@@ -54,21 +54,11 @@ func (s *Service) GetMemberSet(ctx context.Context, req *groupv1.GetMemberSetReq
 	return out, nil
 }
 
-// historian is what GetMemberSet of a seq needs of the store: the rows of all who are or were members, in any order.
-// A store without it answers with the members who are left, so that who is gone misses the notice of going.
-type historian interface {
-	Ever(ctx context.Context, g chat.GroupID) ([]store.Member, error)
-}
-
 // memberSetAt returns a function that returns who was a member at a seq. It is asked for when orchestrator meets a
 // change of members with a cold set, which is rare; it is not cached.
 func (s *Service) memberSetAt(seq uint64) func(context.Context, store.Group) ([]string, error) {
-	past, ok := s.members.(historian)
-	if !ok {
-		return s.memberSet
-	}
 	return func(ctx context.Context, g store.Group) ([]string, error) {
-		rows, err := past.Ever(ctx, g.ID)
+		rows, err := s.members.Ever(ctx, g.ID)
 		if err != nil {
 			return nil, fmt.Errorf("list all who were in group %s: %w", g.ID, err)
 		}

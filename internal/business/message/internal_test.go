@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
@@ -33,7 +34,7 @@ func TestAppendBadInput(t *testing.T) {
 		{"hidden", func(e *messagev1.Entry) { e.Kind = messagev1.EntryKind_ENTRY_KIND_HIDDEN }, []string{"entry.kind"}},
 		{"body", func(e *messagev1.Entry) { e.Body = nil }, []string{"entry.kind"}},
 		{"another's body", func(e *messagev1.Entry) { e.Kind = messagev1.EntryKind_ENTRY_KIND_TEXT }, []string{"entry.kind"}},
-		{"all", func(e *messagev1.Entry) { *e = messagev1.Entry{} }, []string{"entry.conversationId", "entry.senderId", "entry.clientMsgId", "entry.kind"}}, //nolint:govet // a fresh one
+		{"all", func(e *messagev1.Entry) { proto.Reset(e) }, []string{"entry.conversationId", "entry.senderId", "entry.clientMsgId", "entry.kind"}},
 	} {
 		e := notice()
 		tt.change(e)

@@ -149,7 +149,7 @@ func (s *Service) checkText(t *messagev1.Text) []fault.Field {
 		if !chat.ValidID(m.GetUserId()) {
 			broken = append(broken, fault.Field{Field: field + ".userId", Rule: "a user id"})
 		}
-		if end := uint64(m.GetOffset()) + uint64(m.GetLength()); m.GetLength() == 0 || end > uint64(n) { //nolint:gosec // n is a count
+		if end := uint64(m.GetOffset()) + uint64(m.GetLength()); m.GetLength() == 0 || end > uint64(n) {
 			broken = append(broken, fault.Field{Field: field, Rule: "offset and length within the text, in code points"})
 		}
 	}

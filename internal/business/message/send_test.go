@@ -294,15 +294,15 @@ func TestSensitiveWords(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "--sensitive-words=bad, 海洋,badge,🐋x,é,STRASSE,")
 	for in, want := range map[string]string{
-		"nothing here":        "nothing here",
-		"bad":                 "***",
-		"BaD badges xbadx":    "*** *****s x***x",
-		"über 海洋!":            "über **!",
-		"🐋🐋X🐋":               "🐋**🐋",
+		"nothing here":         "nothing here",
+		"bad":                  "***",
+		"BaD badges xbadx":     "*** *****s x***x",
+		"über 海洋!":             "über **!",
+		"🐋🐋X🐋":                 "🐋**🐋",
 		"caf\u00c9 cafe\u0301": "caf* cafe\u0301",
-		"ba":                  "ba",
-		"babad":               "ba***",
-		"İstraSSe K":          "İ******* K",
+		"ba":                   "ba",
+		"babad":                "ba***",
+		"İstraSSe K":           "İ******* K",
 	} {
 		r := w.send("ann", "d~ann~bob", in)
 		if got := w.entry("d~ann~bob", r.GetSeq()).GetText().GetText(); got != want {

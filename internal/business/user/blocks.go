@@ -99,7 +99,7 @@ func (s *Service) head(ctx context.Context, a, b chat.UserID) (uint64, error) {
 		return 0, err
 	}
 	resp, err := s.inbox.messages.GetHeads(ctx, &messagev1.GetHeadsRequest{
-		UserId: string(a), ConversationIds: []string{string(c)},
+		UserId: string(a), ConversationIds: []string{string(c)}, Stored: true,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("ask for the head of %s: %w", c, err)

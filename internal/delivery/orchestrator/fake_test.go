@@ -75,8 +75,7 @@ func (w *world) Lookup(_ context.Context, r *presencev1.LookupRequest) (*presenc
 	a := &presencev1.LookupResponse{}
 	for _, u := range r.GetUserIds() {
 		for _, at := range w.online[u] {
-			var gw, id string
-			_, _ = fmt.Sscanf(at, "%3s/%s", &gw, &id)
+			gw, id, _ := strings.Cut(at, "/")
 			a.Connections = append(a.Connections, &presencev1.Connection{
 				UserId: u, DeviceId: "d-" + id, GatewayId: gw, ConnectionId: id, SessionId: "s", Since: timestamppb.Now(),
 			})

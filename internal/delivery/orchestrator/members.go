@@ -60,7 +60,7 @@ func (m *members) recipients(ctx context.Context, g chat.GroupID, e *messagev1.E
 	}
 	users := set.users
 	if kind == messagev1.NoticeType_NOTICE_TYPE_MEMBER_LEFT || kind == messagev1.NoticeType_NOTICE_TYPE_MEMBER_REMOVED {
-		set.users, set.from = without(users, ids(n)), seq
+		set.users, set.from = without(users, ids(n)), seq+1
 	}
 	if kind == messagev1.NoticeType_NOTICE_TYPE_GROUP_DISSOLVED {
 		set.users, set.from = nil, seq+1

@@ -75,6 +75,8 @@ type Members interface {
 	Present(ctx context.Context, g chat.GroupID, offset, limit int) ([]Member, error)
 	// PresentIDs returns the ids of all present members.
 	PresentIDs(ctx context.Context, g chat.GroupID) ([]chat.UserID, error)
+	// Ever returns all who are or were members, in any order.
+	Ever(ctx context.Context, g chat.GroupID) ([]Member, error)
 	// OfUser returns all memberships of a user, past ones included.
 	OfUser(ctx context.Context, u chat.UserID) ([]Member, error)
 }

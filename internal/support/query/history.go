@@ -144,7 +144,7 @@ func (s *Service) between(ctx context.Context, scope permit.Scope, from, to uint
 		return nil, nil
 	}
 	tail, err := s.messages.ReadTail(ctx, &messagev1.ReadTailRequest{
-		ConversationId: string(scope.Conversation), FromSeq: from, ToSeq: to, Limit: uint32(limit), Newest: newest, //nolint:gosec // at most 101
+		ConversationId: string(scope.Conversation), FromSeq: from, ToSeq: to, Limit: uint32(limit), Newest: newest,
 	})
 	if err != nil {
 		return nil, err

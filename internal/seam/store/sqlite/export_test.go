@@ -19,7 +19,7 @@ var Reads = map[string]string{
 	"nicknames": queryNicknames, "relation": queryRelation, "pair": queryPair, "friends": queryFriends,
 	"friend ids": queryFriendIDs, "outgoing": queryOutgoing, "incoming": queryIncoming, "blocks": queryBlocks,
 	"unsettled": queryUnsettled, "groups": queryGroups, "unfinished": queryUnfinished, "members": queryMembers,
-	"present": queryPresent, "present ids": queryPresentIDs, "memberships": queryMemberships,
+	"present": queryPresent, "present ids": queryPresentIDs, "memberships": queryMemberships, "ever": queryEver,
 }
 
 // Plan returns how SQLite runs a query, a line each step.

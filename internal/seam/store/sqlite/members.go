@@ -24,6 +24,7 @@ const (
 	queryPresent = `SELECT ` + memberColumns + ` FROM member WHERE group_id = ?1 AND present = 1
 		ORDER BY role DESC, joined_at, user_id LIMIT ?2 OFFSET ?3`
 	queryPresentIDs  = `SELECT user_id FROM member WHERE group_id = ?1 AND present = 1`
+	queryEver        = `SELECT ` + memberColumns + ` FROM member WHERE group_id = ?1`
 	queryMemberships = `SELECT ` + memberColumns + ` FROM member WHERE user_id = ?1`
 )
 
@@ -97,6 +98,11 @@ func (s Members) PresentIDs(ctx context.Context, g chat.GroupID) ([]chat.UserID,
 		return nil, fmt.Errorf("list members of group %s: %w", g, err)
 	}
 	return ids, nil
+}
+
+// Ever implements store.Members.
+func (s Members) Ever(ctx context.Context, g chat.GroupID) ([]store.Member, error) {
+	return s.list(ctx, g, queryEver, g)
 }
 
 // OfUser implements store.Members.

@@ -156,11 +156,19 @@ func (w *writer) next(g *group, until time.Time) *job {
 
 // group is a transaction that several writes share.
 type group struct {
-	tx   tx
-	jobs []*job // succeeded so far; the transaction is open if there is any
+	tx     tx
+	jobs   []*job    // succeeded so far; the transaction is open if there is any
+	failed []verdict // failed, and judged on what the writes before them did
 }
 
-// add runs a write. A write that fails is undone alone and answered at once.
+// verdict is the outcome of a write that failed on its own.
+type verdict struct {
+	job *job
+	err error
+}
+
+// add runs a write. A write that fails is undone alone. If it was the first, it is answered at once; behind others it is
+// answered after the commit, because a conflict with what is not committed yet is one only if that is.
 func (g *group) add(j *job) {
 	begin, undo := "BEGIN IMMEDIATE", "ROLLBACK"
 	if len(g.jobs) > 0 {
@@ -180,14 +188,17 @@ func (g *group) add(j *job) {
 		return
 	}
 	g.tx.w.convs.drop()
-	j.finish(explain(err))
-	// A full disk or an I/O error may have ended the whole transaction: then this fails, and so do the others.
-	if _, e := g.tx.exec(undo); e != nil {
-		g.abort(err)
-	} else if len(g.jobs) > 0 {
-		if _, e := g.tx.exec("RELEASE one"); e != nil {
-			g.abort(e)
+	// A full disk or an I/O error may have ended the whole transaction: then undoing fails, and so do the others.
+	_, lost := g.tx.exec(undo)
+	if lost == nil && len(g.jobs) > 0 {
+		if _, lost = g.tx.exec("RELEASE one"); lost == nil {
+			g.failed = append(g.failed, verdict{j, explain(err)})
+			return
 		}
+	}
+	j.finish(explain(err))
+	if lost != nil {
+		g.abort(err)
 	}
 }
 
@@ -211,6 +222,9 @@ func (g *group) commit() {
 	for _, j := range g.jobs {
 		j.finish(nil)
 	}
+	for _, v := range g.failed {
+		v.job.finish(v.err)
+	}
 }
 
 // abort undoes all of the group because of cause, which for most of its writes is another's: what that one's caller
@@ -218,10 +232,14 @@ func (g *group) commit() {
 func (g *group) abort(cause error) {
 	_, _ = g.tx.exec("ROLLBACK") // fails if SQLite has done so itself
 	g.tx.w.convs.clear()
+	err := fmt.Errorf("sqlite: commit of %d writes: %w", len(g.jobs), alien(cause))
 	for _, j := range g.jobs {
-		j.finish(fmt.Errorf("sqlite: commit of %d writes: %w", len(g.jobs), alien(cause)))
+		j.finish(err)
 	}
-	g.jobs = nil
+	for _, v := range g.failed {
+		v.job.finish(err)
+	}
+	g.jobs, g.failed = nil, nil
 }
 
 func (j *job) finish(err error) {

@@ -116,6 +116,7 @@ func TestMembers(t *testing.T, open Open) {
 		same(t, "Get of none", got[[]store.Member](t)(s.Members.Get(ctx, "g1", nil)), []store.Member(nil))
 		same(t, "Get elsewhere", got[[]store.Member](t)(s.Members.Get(ctx, "g2", []chat.UserID{"ann"})), []store.Member(nil))
 		same(t, "Present", got[[]store.Member](t)(s.Members.Present(ctx, "g1", 0, 9)), []store.Member{m})
+		sameSet(t, "Ever", got[[]store.Member](t)(s.Members.Ever(ctx, "g1")), []store.Member{m, past}, memberID)
 		same(t, "PresentIDs", got[[]chat.UserID](t)(s.Members.PresentIDs(ctx, "g1")), []chat.UserID{"ann"})
 		m.Role, m.Spans, m.MutedUntil = 0, []store.Span{{From: 1, To: 7}}, time.Time{}
 		put(t, s, "g1", m) // leaves
