@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/oceanchat/oceanchat/internal/config"
@@ -60,6 +62,8 @@ func command(words []string) func(w io.Writer) error {
 		return checkConfig
 	case "config defaults":
 		return printDefaults
+	case "config doc":
+		return printReference
 	}
 	return nil
 }
@@ -84,6 +88,20 @@ func printDefaults(w io.Writer) error {
 	return err
 }
 
+// printReference writes the page docs/reference/configuration.md.
+func printReference(w io.Writer) error {
+	text, err := config.Defaults(&Config{})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, reference, text)
+	return err
+}
+
+const reference = "# Settings\n\n" +
+	"Every setting with its default, as a file for `--config`. [The guide](../guide/configuration.md) tells how they are set.\n" +
+	"This page is generated: `make docs` renews it.\n\n```yaml\n%s```\n"
+
 func help(stdout, stderr io.Writer) int {
 	settings, err := config.Help(&Config{})
 	if err != nil {
@@ -100,6 +118,7 @@ Usage:
   oceanchat [settings]          run everything in this process (same as 'oceanchat all')
   oceanchat config check        check the configuration and say what is wrong
   oceanchat config defaults     print every setting with its default, as YAML
+  oceanchat config doc          print the same as a page of the documentation
   oceanchat version             print the version
   oceanchat --help              print this
 
@@ -126,6 +145,26 @@ func checkTargets(args []string) error {
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
+	}
+	return nil
+}
+
+// keepPartitions refuses another number of partitions than the data were made with: conversations would be looked for
+// in other streams than the ones that hold what is not stored yet.
+func keepPartitions(dir string, n int) error {
+	path := filepath.Join(dir, "partitions")
+	old, err := os.ReadFile(path) //nolint:gosec // the operator's own directory
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if err := os.WriteFile(path, fmt.Appendln(nil, n), 0o600); err != nil {
+			return fmt.Errorf("note the number of partitions: %w", err)
+		}
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the number of partitions: %w", err)
+	case strings.TrimSpace(string(old)) != strconv.Itoa(n):
+		return fmt.Errorf("log.partitions is %d, but the data in %s were made with %s; changing it is not supported yet",
+			n, dir, strings.TrimSpace(string(old)))
 	}
 	return nil
 }

@@ -27,6 +27,9 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger, stdout io.Writer)
 		return err
 	}
 	defer unlock()
+	if err := keepPartitions(cfg.DataDir, cfg.Log.Partitions); err != nil {
+		return err
+	}
 	reg := obs.NewRegistry()
 	status := &lifecycle.Status{}
 	s, err := openEmbedded(cfg, log)
