@@ -3,8 +3,10 @@ package convlog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
-	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -13,7 +15,6 @@ import (
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
-	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
 
 // request is one call of Append on its way.
@@ -24,33 +25,20 @@ type request struct {
 	key          idKey
 	body         uint64
 	size         int
-	lookedUp     bool // the database was asked for its id
+	lookedUp     *moment // when its id was last looked for beyond those that are remembered; nil: it was not
+	inside       *atomic.Int64
 	done         chan outcome
 }
 
-func (r *request) answer(res Result, err error) { r.done <- outcome{res, err} }
+// answer ends a request; each is answered once.
+func (r *request) answer(res Result, err error) {
+	r.inside.Add(-1)
+	r.done <- outcome{res, err}
+}
 
 type outcome struct {
 	Result
 	err error
-}
-
-// prepared is a request that comes back from the database: with its head, its earlier entry, or an error.
-type prepared struct {
-	r     *request
-	head  *Head
-	found *flowv1.LogEntry
-	err   error
-}
-
-// inflight is the batch that is being published.
-type inflight struct {
-	id        BatchID
-	data      []byte
-	entries   []*flowv1.LogEntry
-	requests  []*request
-	expect    uint64
-	committed uint64 // its position, once seen in the log
 }
 
 // appender is the loop's own state: nothing in it is shared.
@@ -63,40 +51,46 @@ type appender struct {
 	inBatch map[idKey]bool
 	started time.Time // of the last publish
 	slots   chan struct{}
+	work    sync.WaitGroup // what asks the database
+	marks   chan Mark      // the writer's, as read
+	mark    Mark           // the last of them
+	again   <-chan time.Time
+	lost    error // why the loop has to end
 }
 
-// lookups bounds how many questions a partition asks the database at a time.
-const lookups = 16
-
-func newAppender(p *partition) *appender {
+func newAppender(p *partition, mark Mark) *appender {
 	return &appender{
 		partition: p, parked: map[chat.ConversationID][]*request{}, asking: map[chat.ConversationID]bool{},
-		slots: make(chan struct{}, lookups),
+		working: map[chat.ConversationID]Head{}, inBatch: map[idKey]bool{},
+		slots: make(chan struct{}, lookups), marks: make(chan Mark), mark: mark,
 	}
 }
 
 // loop appends until ctx ends. An error means that the stream lost what was read of it: the process starts anew.
 func (a *appender) loop(ctx context.Context) error {
-	tick := time.NewTicker(a.cfg.MarkEvery)
-	defer tick.Stop()
-	defer a.failAll(overloaded("the server is stopping"))
-	for ctx.Err() == nil {
+	ctx, cancel := context.WithCancel(ctx)
+	a.work.Go(func() { a.watchMark(ctx) })
+	for ctx.Err() == nil && a.lost == nil {
 		if len(a.waiting) == 0 {
-			a.idle(ctx, tick.C)
+			a.idle(ctx)
 		}
-		a.drain(ctx, tick.C)
+		a.drain(ctx)
+		if a.lost != nil {
+			break
+		}
 		if b := a.gather(ctx); b != nil {
 			a.pace(ctx)
-			if err := a.publish(ctx, b); err != nil {
-				return err
-			}
+			a.lost = a.publish(ctx, b)
 		}
 	}
-	return nil
+	cancel()
+	a.work.Wait()
+	a.failAll(overloaded("the server is stopping"))
+	return a.lost
 }
 
 // idle waits for work of any kind.
-func (a *appender) idle(ctx context.Context, tick <-chan time.Time) {
+func (a *appender) idle(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case r := <-a.queue:
@@ -105,14 +99,16 @@ func (a *appender) idle(ctx context.Context, tick <-chan time.Time) {
 		a.resume(pr)
 	case <-a.behind:
 		a.follow(ctx)
-	case <-tick:
-		a.readMark(ctx)
+	case <-a.again:
+		a.follow(ctx)
+	case m := <-a.marks:
+		a.learn(m)
 	}
 }
 
 // drain takes what has arrived, without waiting: the next batch is what came while the last one was published.
-func (a *appender) drain(ctx context.Context, tick <-chan time.Time) {
-	for len(a.waiting) < a.cfg.BatchEntries {
+func (a *appender) drain(ctx context.Context) {
+	for len(a.waiting) < a.cfg.BatchEntries && a.lost == nil {
 		select {
 		case r := <-a.queue:
 			a.waiting = append(a.waiting, r)
@@ -120,40 +116,85 @@ func (a *appender) drain(ctx context.Context, tick <-chan time.Time) {
 			a.resume(pr)
 		case <-a.behind:
 			a.follow(ctx)
-		case <-tick:
-			a.readMark(ctx)
+		case <-a.again:
+			a.follow(ctx)
+		case m := <-a.marks:
+			a.learn(m)
 		default:
 			return
 		}
 	}
 }
 
-// follow catches up for a reader.
+// followAgain is how long after a failure follow tries again.
+const followAgain = 200 * time.Millisecond
+
+// follow catches up for readers. They wait, so it tries again until it succeeds.
 func (a *appender) follow(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.PublishTimeout)
 	defer cancel()
-	if err := a.catchUp(ctx, nil); err != nil && ctx.Err() == nil {
-		a.log.WarnContext(ctx, "catching up failed, the next reader retries", "err", err)
+	a.again = nil
+	err := a.catchUp(ctx, nil)
+	switch {
+	case err == nil:
+	case errors.Is(err, errSetBack):
+		a.alarm("log_set_back")
+		a.lost = err
+	default:
+		a.log.WarnContext(ctx, "catching up failed, it is tried again", "err", err)
+		a.again = time.After(followAgain)
 	}
 }
 
-// readMark learns what is stored; it runs between batches and never delays one by more than a point read.
-func (a *appender) readMark(ctx context.Context) {
+// watchMark reads how far the writer is, beside the loop: no send waits for the database.
+func (a *appender) watchMark(ctx context.Context) {
+	tick := time.NewTicker(a.cfg.MarkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		mark, err := a.readMark(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				a.log.WarnContext(ctx, "the writer's mark cannot be read; what it stored stays in memory", "err", err)
+			}
+			continue
+		}
+		select {
+		case a.marks <- mark:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *appender) readMark(ctx context.Context) (Mark, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.PublishTimeout)
 	defer cancel()
-	mark, err := a.stored.Mark(ctx, a.index)
-	if err != nil {
-		a.log.WarnContext(ctx, "the writer's mark cannot be read; what it stored stays in memory", "err", err)
+	return a.stored.Mark(ctx, a.index)
+}
+
+// learn takes in the writer's mark. One that is of another log or has gone back was moved by a start that found the log
+// replaced or set back.
+func (a *appender) learn(mark Mark) {
+	if mark.Incarnation != a.mark.Incarnation || mark.Position < a.mark.Position {
+		a.alarm("log_set_back")
+		a.lost = fmt.Errorf("%w: the writer's mark was at %+v and is at %+v", errSetBack, a.mark, mark)
 		return
 	}
+	a.mark = mark
 	a.fold.trim(mark.Position)
 }
 
 // gather numbers waiting requests into a batch; nil if none could be. Requests that are done, repeated, stale or in
 // need of the database leave the queue here.
 func (a *appender) gather(ctx context.Context) *inflight {
-	b := &inflight{expect: a.fold.at()}
-	a.working, a.inBatch = map[chat.ConversationID]Head{}, map[idKey]bool{}
+	b := &inflight{expect: a.fold.at(), gaps: a.fold.now().gaps}
+	clear(a.working)
+	clear(a.inBatch)
 	size, later := 0, a.waiting[:0]
 	for i, r := range a.waiting {
 		if len(b.entries) >= a.cfg.BatchEntries || size+r.size > a.cfg.BatchBytes && len(b.entries) > 0 {
@@ -176,7 +217,7 @@ func (a *appender) gather(ctx context.Context) *inflight {
 	b.id = a.nextBatchID()
 	data, err := EncodeBatch(b.id, b.entries)
 	if err != nil {
-		b.answerAll(err)
+		a.waiting = append(b.dropBad(err), a.waiting...)
 		return nil
 	}
 	b.data = data
@@ -194,7 +235,7 @@ const (
 // place decides on one request.
 func (a *appender) place(ctx context.Context, r *request, b *inflight) placing {
 	if r.ctx.Err() != nil {
-		r.answer(Result{}, r.ctx.Err())
+		r.answer(Result{}, errGaveUp())
 		return gone
 	}
 	if a.asking[r.conversation] {
@@ -209,7 +250,7 @@ func (a *appender) place(ctx context.Context, r *request, b *inflight) placing {
 			r.answer(repeated(known, r.body))
 			return gone
 		}
-		if r.draft.Resend && !r.lookedUp {
+		if r.draft.Resend && !a.fold.remembersSince(r.lookedUp) {
 			a.ask(ctx, r)
 			return gone
 		}
@@ -257,76 +298,6 @@ func (a *appender) number(r *request, h Head, b *inflight) Head {
 	return h
 }
 
-// ask sends r to the database, and what follows for its conversation behind it. The fold is caught up to here, so what
-// it lacks is in the database, and what is committed meanwhile comes into the fold, which then wins (L3).
-func (a *appender) ask(ctx context.Context, r *request) {
-	a.asking[r.conversation] = true
-	go func() {
-		a.slots <- struct{}{}
-		defer func() { <-a.slots }()
-		pr := a.lookUp(r)
-		select {
-		case a.ready <- pr:
-		case <-ctx.Done():
-			r.answer(Result{}, overloaded("the server is stopping"))
-		}
-	}()
-}
-
-func (a *appender) lookUp(r *request) prepared {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), a.cfg.PublishTimeout)
-	defer cancel()
-	pr := prepared{r: r}
-	if r.draft.Resend && !r.lookedUp && r.draft.Entry.GetClientMsgId() != "" {
-		if pr.found, pr.err = a.find(ctx, r); pr.err != nil || pr.found != nil {
-			return pr
-		}
-	}
-	h, err := a.stored.Head(ctx, r.conversation)
-	pr.head, pr.err = &h, err
-	return pr
-}
-
-// find looks for an id that is not remembered: first among what is not stored, then in the database (L4).
-func (a *appender) find(ctx context.Context, r *request) (*flowv1.LogEntry, error) {
-	sender, id := r.draft.Entry.GetSenderId(), r.draft.Entry.GetClientMsgId()
-	tail, err := a.unstoredOf(ctx, r.conversation, 1, ^uint64(0))
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range slices.Backward(tail) {
-		if e.GetEntry().GetSenderId() == sender && e.GetEntry().GetClientMsgId() == id {
-			return e, nil
-		}
-	}
-	return a.stored.Find(ctx, chat.UserID(sender), r.conversation, id)
-}
-
-// resume takes a request back from the database; it and those behind it go to the front, in order.
-func (a *appender) resume(pr prepared) {
-	c := pr.r.conversation
-	delete(a.asking, c)
-	behind := a.parked[c]
-	delete(a.parked, c)
-	pr.r.lookedUp = true
-	front := []*request{pr.r}
-	switch {
-	case pr.err != nil:
-		pr.r.answer(Result{}, fault.Wrap(pr.err, fault.Overloaded, "the database does not answer").After(time.Second))
-		front = nil
-	case pr.found != nil:
-		e := pr.found.GetEntry()
-		pr.r.answer(repeated(remembered{
-			random: chat.MessageID(e.GetMessageId()).Random(), seq: e.GetSeq(), ordinal: e.GetOrdinal(),
-			sentAt: e.GetSentAt().AsTime().UnixMilli(), body: pr.found.GetBodyHash(),
-		}, pr.r.body))
-		front = nil
-	default:
-		a.fold.settle(c, *pr.head)
-	}
-	a.waiting = slices.Concat(front, behind, a.waiting)
-}
-
 // pace keeps the least time between the starts of two publishes.
 func (a *appender) pace(ctx context.Context) {
 	if wait := a.cfg.Pace - time.Since(a.started); wait > 0 && a.cfg.Pace > 0 {
@@ -336,86 +307,6 @@ func (a *appender) pace(ctx context.Context) {
 		}
 	}
 	a.started = time.Now()
-}
-
-// publish appends b behind the position it was numbered for and does not return before its outcome is certain, or
-// nobody waits for it any more. Only what was seen in the log is acknowledged (L1); after an unknown outcome the log
-// is read, and the same bytes are offered again under the same fence (L2).
-func (a *appender) publish(ctx context.Context, b *inflight) error {
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := a.attempt(ctx, b)
-		switch {
-		case err == nil:
-			a.commit(b)
-			return nil
-		case errors.Is(err, backbone.ErrFull):
-			a.alarm("log_full")
-			b.answerAll(fault.Wrap(err, fault.LogFull, "the log has no space; nothing was stored").After(5 * time.Second))
-			return nil
-		case errors.Is(err, backbone.ErrRefused):
-			b.answerAll(err)
-			return nil
-		}
-		known := a.catchUp(ctx, b)
-		switch {
-		case b.committed != 0:
-			b.answerCommitted()
-			return nil
-		case known == nil && a.fold.at() != b.expect:
-			a.waiting = append(b.requests, a.waiting...) // another was faster: number again
-			return nil
-		case errors.Is(known, errShrank):
-			a.alarm("log_shrank")
-			b.answerAll(fault.Wrap(known, fault.OutcomeUnknown, "the log was set back; repeat with the same clientMsgId").After(time.Second))
-			return known
-		}
-		if ctx.Err() != nil || b.abandoned() {
-			b.answerAll(fault.Wrap(err, fault.OutcomeUnknown, "the log does not answer; repeat with the same clientMsgId").After(time.Second))
-			return nil
-		}
-		a.log.WarnContext(ctx, "an append has no known outcome, trying again", "err", err, "read", known, "entries", len(b.entries))
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-	}
-}
-
-func (a *appender) attempt(ctx context.Context, b *inflight) error {
-	ctx, cancel := context.WithTimeout(ctx, a.cfg.PublishTimeout)
-	defer cancel()
-	seq, err := a.stream.Append(ctx, b.data, b.expect)
-	if err == nil {
-		b.committed = seq
-	}
-	return err
-}
-
-// commit folds the batch in and acknowledges it.
-func (a *appender) commit(b *inflight) {
-	a.fold.apply(b.committed, time.Now(), b.entries, len(b.data))
-	b.answerCommitted()
-}
-
-func (b *inflight) answerCommitted() {
-	for i, r := range b.requests {
-		e := b.entries[i].GetEntry()
-		r.answer(Result{
-			MessageID: chat.MessageID(e.GetMessageId()), Seq: e.GetSeq(), Ordinal: e.GetOrdinal(),
-			SentAt: e.GetSentAt().AsTime(),
-		}, nil)
-	}
-}
-
-func (b *inflight) answerAll(err error) {
-	for _, r := range b.requests {
-		r.answer(Result{}, err)
-	}
-}
-
-// abandoned reports whether nobody waits for the batch any more.
-func (b *inflight) abandoned() bool {
-	return !slices.ContainsFunc(b.requests, func(r *request) bool { return r.ctx.Err() == nil })
 }
 
 // failAll answers what is left when the loop ends.

@@ -2,6 +2,7 @@ package convlog_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -27,6 +28,8 @@ type stream struct {
 	before      func(n int, data []byte) error
 	after       func(n int, data []byte) error
 	infoErr     error
+	gets        int
+	clock       time.Duration // how far the server's clock is ahead of ours
 }
 
 var _ backbone.Log = (*stream)(nil)
@@ -58,7 +61,7 @@ func (s *stream) store(data []byte, expect uint64) (uint64, error) {
 	if uint64(len(s.msgs)) != expect {
 		return 0, backbone.ErrConflict
 	}
-	s.msgs = append(s.msgs, backbone.Message{Seq: expect + 1, Time: time.Now(), Data: append([]byte(nil), data...)})
+	s.msgs = append(s.msgs, backbone.Message{Seq: expect + 1, Time: time.Now().Add(s.clock), Data: append([]byte(nil), data...)})
 	return expect + 1, nil
 }
 
@@ -71,6 +74,7 @@ func (s *stream) Info(context.Context) (backbone.LogInfo, error) {
 func (s *stream) Get(_ context.Context, seq uint64) (backbone.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.gets++
 	if seq <= s.purged || seq > uint64(len(s.msgs)) {
 		return backbone.Message{}, backbone.ErrNotFound
 	}
@@ -101,6 +105,48 @@ func (s *stream) SeqAt(_ context.Context, t time.Time) (uint64, error) {
 	return uint64(len(s.msgs)) + 1, nil
 }
 
+// purge plays the writer's retention.
+func (s *stream) purge(upTo uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.purged = max(s.purged, upTo)
+}
+
+// getCount returns how many single reads there were.
+func (s *stream) getCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gets
+}
+
+// end returns the last position.
+func (s *stream) end() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return uint64(len(s.msgs))
+}
+
+// view is a stream as one appender sees it: what info returns stands for the n-th answer of Info.
+type view struct {
+	backbone.Log
+	info func(n int, i backbone.LogInfo) (backbone.LogInfo, error)
+
+	mu    sync.Mutex // guards calls
+	calls int
+}
+
+func (v *view) Info(ctx context.Context) (backbone.LogInfo, error) {
+	i, err := v.Log.Info(ctx)
+	if err != nil {
+		return i, err
+	}
+	v.mu.Lock()
+	v.calls++
+	n := v.calls
+	v.mu.Unlock()
+	return v.info(n, i)
+}
+
 // script sets the faults.
 func (s *stream) script(before, after func(n int, data []byte) error) {
 	s.mu.Lock()
@@ -126,7 +172,8 @@ func (s *stream) entries(t *testing.T) []*messagev1.Entry {
 	return out
 }
 
-// database is what the log reads: heads and entries that a writer stored. down makes every question fail.
+// database is what the log reads: heads and entries that a writer stored. down makes every question fail; onHead and
+// onMark run when an answer is known and not yet given.
 type database struct {
 	mu    sync.Mutex
 	mark  convlog.Mark
@@ -134,7 +181,12 @@ type database struct {
 	heads map[chat.ConversationID]convlog.Head
 	found map[string]*flowv1.LogEntry
 	asked int
+	marks int
+	busy  int // questions under way
 	down  error
+
+	onHead func(ctx context.Context, c chat.ConversationID)
+	onMark func(ctx context.Context)
 }
 
 var _ convlog.Stored = (*database)(nil)
@@ -143,11 +195,44 @@ func newDatabase() *database {
 	return &database{epoch: 1, heads: map[chat.ConversationID]convlog.Head{}, found: map[string]*flowv1.LogEntry{}}
 }
 
-func (d *database) Head(_ context.Context, c chat.ConversationID) (convlog.Head, error) {
+func (d *database) Head(ctx context.Context, c chat.ConversationID) (convlog.Head, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.asked++
-	return d.heads[c], d.down
+	h, err, on := d.heads[c], d.down, d.onHead
+	if on != nil {
+		d.unlocked(func() { on(ctx, c) })
+		err = errors.Join(err, ctx.Err())
+	}
+	return h, err
+}
+
+// unlocked runs fn as a question under way.
+func (d *database) unlocked(fn func()) {
+	d.busy++
+	d.mu.Unlock()
+	fn()
+	d.mu.Lock()
+	d.busy--
+}
+
+// on sets what runs before an answer is given.
+func (d *database) on(head func(context.Context, chat.ConversationID), mark func(context.Context)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.onHead, d.onMark = head, mark
+}
+
+// marksRead waits until whoever reads the mark has taken in what it is now.
+func (d *database) marksRead(t *testing.T) {
+	t.Helper()
+	count := func() int {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.marks
+	}
+	from := count()
+	eventually(t, "the mark is read", func() bool { return count() >= from+3 })
 }
 
 func (d *database) Find(_ context.Context, u chat.UserID, c chat.ConversationID, id string) (*flowv1.LogEntry, error) {
@@ -156,10 +241,16 @@ func (d *database) Find(_ context.Context, u chat.UserID, c chat.ConversationID,
 	return d.found[fmt.Sprint(u, "|", c, "|", id)], d.down
 }
 
-func (d *database) Mark(context.Context, int) (convlog.Mark, error) {
+func (d *database) Mark(ctx context.Context, _ int) (convlog.Mark, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.mark, d.down
+	d.marks++
+	m, err, on := d.mark, d.down, d.onMark
+	if on != nil {
+		d.unlocked(func() { on(ctx) })
+		err = errors.Join(err, ctx.Err())
+	}
+	return m, err
 }
 
 func (d *database) MoveMark(_ context.Context, _ int, from, to convlog.Mark, raise bool) (bool, error) {
@@ -215,28 +306,54 @@ func (d *database) store(t *testing.T, s *stream, upTo uint64) {
 }
 
 // open runs a log over one stream until the test ends or stop is called.
-func open(t *testing.T, s backbone.Log, d *database, change func(*convlog.Config)) (l *convlog.Log, stop func()) {
+func open(t *testing.T, s backbone.Log, d convlog.Stored, change func(*convlog.Config)) (l *convlog.Log, stop func()) {
+	t.Helper()
+	r := start(t, s, d, change)
+	stop = sync.OnceFunc(func() {
+		if err := r.stop(); err != nil {
+			t.Errorf("Run = %v; want nil", err)
+		}
+	})
+	t.Cleanup(stop)
+	return r.Log, stop
+}
+
+// running is a log that may end by itself.
+type running struct {
+	*convlog.Log
+	over chan struct{} // closed when Run has returned
+	stop func() error  // ends it and returns what Run returned
+}
+
+// start is open for a log that may end by itself.
+func start(t *testing.T, s backbone.Log, d convlog.Stored, change func(*convlog.Config)) running {
 	t.Helper()
 	cfg := convlog.Defaults(1)
 	cfg.PublishTimeout, cfg.MarkEvery = time.Second, time.Millisecond
 	if change != nil {
 		change(&cfg)
 	}
-	l = convlog.New(cfg, []backbone.Log{s}, d, discard(), func(string) {})
+	r := running{Log: convlog.New(cfg, []backbone.Log{s}, d, discard(), func(string) {}), over: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
-	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- l.Run(ctx, func() { close(ready) }) }()
+	ready := make(chan struct{})
+	var err error
+	go func() {
+		defer close(r.over)
+		err = r.Run(ctx, func() { close(ready) })
+	}()
+	r.stop = func() error {
+		cancel()
+		<-r.over
+		return err
+	}
+	t.Cleanup(func() { _ = r.stop() })
 	select {
 	case <-ready:
-	case err := <-ended:
+	case <-r.over:
 		t.Fatalf("Run = %v before it was ready", err)
 	}
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Run = %v; want nil", err)
-		}
-	})
-	t.Cleanup(stop)
-	return l, stop
+	return r
 }
+
+// seldom keeps a log from reading the writer's mark.
+func seldom(c *convlog.Config) { c.MarkEvery = time.Hour }

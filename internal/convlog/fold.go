@@ -6,30 +6,8 @@ import (
 	"time"
 
 	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
-	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 )
-
-// Head is a conversation's end.
-type Head struct {
-	Seq, Ordinal uint64
-	NoticeSeq    uint64 // seq of the newest notice
-	SentAt       int64  // ms
-	Position     uint64 // of its batch in the partition
-}
-
-// place is one batch that holds entries of a conversation which are not stored.
-type place struct{ position, firstSeq uint64 }
-
-// head is what the fold keeps of a conversation. What stands in tail is not stored yet; the maps speak of the tail only.
-type head struct {
-	Head
-	id       chat.ConversationID
-	settled  bool // compared with the database since the fold began
-	tail     []place
-	own      map[chat.UserID]Head // newest message of each sender
-	mentions map[chat.UserID][]uint64
-}
 
 // unstored is an element of the fold's queue of batches that are not stored.
 type unstored struct {
@@ -42,8 +20,10 @@ type unstored struct {
 // use; only the appender's loop changes it.
 type fold struct {
 	mu       sync.RWMutex // guards everything below
+	log      string       // incarnation of the log; "" before begin
 	position uint64       // of the last message folded in
-	stored   uint64       // everything up to here is in the database
+	stored   uint64       // everything up to here is in the database; the writer may be ahead of position
+	gaps     uint64       // how often messages were passed that had been purged unread
 	heads    map[chat.ConversationID]*head
 	directs  map[chat.UserID]map[chat.ConversationID]bool // direct conversations with a tail
 	ids      *idWindow
@@ -51,6 +31,26 @@ type fold struct {
 	moved    chan struct{} // closed and replaced when position moves
 	maxHeads int
 	recent   *recentBatches
+}
+
+// moment is a point in the fold's life: what the database answered to a question of then is all there is to know,
+// together with what the fold has learned since, as long as it neither missed nor forgot anything.
+type moment struct{ gaps, forgotten uint64 }
+
+func (f *fold) now() moment {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return moment{f.gaps, f.ids.forgotten}
+}
+
+// remembersSince reports whether every id that was folded in since m is remembered: none was passed unread, and of the
+// two generations that ids live in at most one has gone. nil is never.
+func (f *fold) remembersSince(m *moment) bool {
+	if m == nil {
+		return false
+	}
+	now := f.now()
+	return now.gaps == m.gaps && now.forgotten-m.forgotten < 2
 }
 
 func newFold(cfg Config) *fold {
@@ -64,18 +64,32 @@ func newFold(cfg Config) *fold {
 	}
 }
 
-// apply folds in the entries of the message at position. Entries of messages that are stored already teach only ids:
-// their heads are in the database, which may know higher ones than a log that was set back. A head that apply makes is
-// not settled: its newest notice may be in the database only.
+// begin sets where the fold begins: behind position of a log of which everything up to stored is in the database.
+func (f *fold) begin(log string, position, stored uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.log, f.stored = log, stored
+	f.moveTo(position)
+}
+
+// apply folds in the entries of the message at position. Entries of messages that are stored already teach ids and
+// advance the heads that are in memory, but make none: their heads are in the database, which may know higher ones than
+// a log that was set back. A head that apply makes is not settled: its newest notice may be in the database only.
 func (f *fold) apply(position uint64, at time.Time, entries []*flowv1.LogEntry, size int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if position > f.position+1 {
+		f.passPurged(position - 1)
+	}
 	isStored := position <= f.stored
 	u := unstored{position: position}
 	for _, le := range entries {
 		e := le.GetEntry()
 		f.remember(le, at)
 		if isStored {
+			if h := f.heads[chat.ConversationID(e.GetConversationId())]; h != nil {
+				h.advance(e, position)
+			}
 			continue
 		}
 		h := f.headFor(chat.ConversationID(e.GetConversationId()))
@@ -83,7 +97,9 @@ func (f *fold) apply(position uint64, at time.Time, entries []*flowv1.LogEntry, 
 			h.tail = append(h.tail, place{position, e.GetSeq()})
 			u.heads = append(u.heads, h)
 		}
-		h.advance(e, position)
+		if h.advance(e, position) {
+			h.note(e)
+		}
 	}
 	if len(u.heads) > 0 {
 		f.queue = append(f.queue, u)
@@ -96,7 +112,30 @@ func (f *fold) apply(position uint64, at time.Time, entries []*flowv1.LogEntry, 
 func (f *fold) skip(position uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if position > f.position+1 {
+		f.passPurged(position - 1)
+	}
 	f.moveTo(position)
+}
+
+// pass passes everything up to position, which was purged before it was read.
+func (f *fold) pass(position uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if position > f.position {
+		f.passPurged(position)
+		f.moveTo(position)
+	}
+}
+
+// passPurged learns that what comes up to position was purged unread. So it is stored, and whatever memory knows of any
+// head may be older than what the database knows; so may be what the database is being asked right now.
+func (f *fold) passPurged(position uint64) {
+	f.gaps++
+	f.trimTo(position)
+	for _, h := range f.heads {
+		h.settled = false
+	}
 }
 
 func (f *fold) moveTo(position uint64) {
@@ -138,7 +177,7 @@ func (f *fold) headFor(c chat.ConversationID) *head {
 
 func directUsers(c chat.ConversationID) []chat.UserID {
 	a, b := c.Users()
-	if a == "" {
+	if a == "" || b == "" {
 		return nil
 	}
 	return []chat.UserID{a, b}
@@ -151,7 +190,7 @@ func (f *fold) evict() {
 	}
 	looked := 0
 	for c, h := range f.heads {
-		if len(h.tail) == 0 {
+		if len(h.tail) == 0 && !h.asked {
 			delete(f.heads, c)
 		}
 		if looked++; looked == 8 {
@@ -160,33 +199,14 @@ func (f *fold) evict() {
 	}
 }
 
-func (h *head) advance(e *messagev1.Entry, position uint64) {
-	if e.GetSeq() <= h.Seq {
-		return // a log that was set back: the database was ahead
-	}
-	h.Seq, h.Ordinal, h.Position = e.GetSeq(), e.GetOrdinal(), position
-	h.SentAt = max(h.SentAt, e.GetSentAt().AsTime().UnixMilli())
-	if e.GetKind() == messagev1.EntryKind_ENTRY_KIND_NOTICE {
-		h.NoticeSeq = h.Seq
-	}
-	if MovesCursor(e) {
-		if h.own == nil {
-			h.own = map[chat.UserID]Head{}
-		}
-		h.own[chat.UserID(e.GetSenderId())] = h.Head
-	}
-	for _, m := range e.GetText().GetMentions() {
-		if h.mentions == nil {
-			h.mentions = map[chat.UserID][]uint64{}
-		}
-		h.mentions[chat.UserID(m.GetUserId())] = append(h.mentions[chat.UserID(m.GetUserId())], h.Seq)
-	}
-}
-
 // trim learns that everything up to stored is in the database.
 func (f *fold) trim(stored uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.trimTo(stored)
+}
+
+func (f *fold) trimTo(stored uint64) {
 	f.stored = max(f.stored, stored)
 	for len(f.queue) > 0 && f.queue[0].position <= f.stored {
 		for _, h := range f.queue[0].heads {
@@ -205,7 +225,9 @@ func (f *fold) trimHead(h *head) {
 	if len(h.tail) > 0 {
 		for u, seqs := range h.mentions {
 			i, _ := slices.BinarySearch(seqs, h.tail[0].firstSeq)
-			h.mentions[u] = seqs[i:]
+			if h.mentions[u] = seqs[i:]; i == len(seqs) {
+				delete(h.mentions, u)
+			}
 		}
 		return
 	}
@@ -218,24 +240,11 @@ func (f *fold) trimHead(h *head) {
 	}
 }
 
-// settle takes in what the database says of c; the higher of both counts.
-func (f *fold) settle(c chat.ConversationID, db Head) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	h := f.heads[c]
-	if h == nil {
-		f.evict()
-		h = &head{id: c}
-		f.heads[c] = h
-	}
-	if h.settled {
-		return
-	}
-	if db.Seq > h.Seq {
-		h.Seq, h.Ordinal, h.Position = db.Seq, db.Ordinal, max(h.Position, db.Position)
-	}
-	h.NoticeSeq, h.SentAt = max(h.NoticeSeq, db.NoticeSeq), max(h.SentAt, db.SentAt)
-	h.settled = true
+// logOf returns the incarnation of the log that is folded.
+func (f *fold) logOf() string {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.log
 }
 
 func (f *fold) at() uint64 {
@@ -244,8 +253,8 @@ func (f *fold) at() uint64 {
 	return f.position
 }
 
-// wait returns once everything up to position is folded in, and false if done is closed before.
-func (f *fold) wait(position uint64, done <-chan struct{}) bool {
+// wait returns once everything up to position is folded in, and false if done or ended is closed before.
+func (f *fold) wait(position uint64, done, ended <-chan struct{}) bool {
 	for {
 		f.mu.RLock()
 		at, moved := f.position, f.moved
@@ -256,6 +265,8 @@ func (f *fold) wait(position uint64, done <-chan struct{}) bool {
 		select {
 		case <-moved:
 		case <-done:
+			return false
+		case <-ended:
 			return false
 		}
 	}

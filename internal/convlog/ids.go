@@ -69,7 +69,10 @@ func (w *idWindow) get(k idKey) (remembered, bool) {
 
 func (w *idWindow) put(k idKey, r remembered, now time.Time) {
 	if len(w.young) >= w.perGen || now.Sub(w.since) >= w.span {
-		w.old, w.young, w.since = w.young, make(map[idKey]remembered, len(w.young)/2), now
+		w.old, w.young = w.young, make(map[idKey]remembered, len(w.young)/2)
+		if now.After(w.since) { // of clocks that disagree the fastest counts, or each would end what the other began
+			w.since = now
+		}
 		w.forgotten++
 	}
 	w.young[k] = r

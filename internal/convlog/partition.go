@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/oceanchat/oceanchat/internal/chat"
@@ -14,9 +16,12 @@ import (
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
 
-// errShrank says that the stream's end is below what was read of it. Nothing in memory can be trusted then; a new
-// start reconciles log and database.
-var errShrank = errors.New("convlog: the stream is shorter than what was read of it")
+// errSetBack says that the stream is not the one that was read, or that it lost some of it. Nothing in memory can be
+// trusted then; a new start reconciles log and database (L7).
+var errSetBack = errors.New("convlog: the stream was set back or replaced")
+
+// errPurged says that messages were purged while they were about to be read. Another try passes them.
+var errPurged = errors.New("convlog: messages were purged while they were read")
 
 // partition is one stream with its fold and its appender. The loop goroutine alone publishes and folds.
 type partition struct {
@@ -28,6 +33,7 @@ type partition struct {
 	alarm  func(kind string)
 
 	fold   *fold
+	inside atomic.Int64  // requests that are not answered
 	queue  chan *request // from Append
 	ready  chan prepared // a request whose head or id was looked up
 	behind chan struct{} // a reader saw that the stream is ahead
@@ -59,47 +65,48 @@ func newPartition(cfg Config, n int, s backbone.Log, stored Stored, log *slog.Lo
 // run boots and then appends until ctx ends.
 func (p *partition) run(ctx context.Context, ready func()) error {
 	defer close(p.ended)
-	if err := p.boot(ctx); err != nil {
+	mark, err := p.boot(ctx)
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return fmt.Errorf("catch up with the log: %w", err)
 	}
 	ready()
-	return newAppender(p).loop(ctx)
+	return newAppender(p, mark).loop(ctx)
 }
 
 // boot brings the mark and the log together and folds what is not stored, and the ids of the last minutes.
-func (p *partition) boot(ctx context.Context) error {
+func (p *partition) boot(ctx context.Context) (Mark, error) {
 	info, mark, err := p.reconcile(ctx)
 	if err != nil {
-		return err
+		return mark, err
 	}
 	from, err := p.foldFrom(ctx, info, mark)
 	if err != nil {
-		return err
+		return mark, err
 	}
-	p.fold.trim(mark.Position)
-	p.fold.skip(from - 1)
+	p.fold.begin(info.Incarnation, from-1, mark.Position)
 	start := time.Now()
 	if err := p.read(ctx, from, info.Last, nil); err != nil {
-		return err
+		return mark, err
 	}
 	p.log.InfoContext(ctx, "log caught up", "from", from, "position", p.fold.at(), "stored", mark.Position, "took", time.Since(start))
-	return nil
+	return mark, nil
 }
 
 // reconcile compares the log with the mark of what is stored. A log that is new or stands behind its mark has lost
-// what the database has: the epoch is raised, once, before anything is appended (L7).
+// what the database has: the epoch is raised, once, before anything is appended (L7). The mark is read first: what
+// others append and store meanwhile must not look like a log that is short of it.
 func (p *partition) reconcile(ctx context.Context) (backbone.LogInfo, Mark, error) {
 	for {
-		info, err := p.stream.Info(ctx)
-		if err != nil {
-			return info, Mark{}, fmt.Errorf("ask for the stream's state: %w", err)
-		}
 		mark, err := p.stored.Mark(ctx, p.index)
 		if err != nil {
-			return info, mark, fmt.Errorf("read the writer's mark: %w", err)
+			return backbone.LogInfo{}, mark, fmt.Errorf("read the writer's mark: %w", err)
+		}
+		info, err := p.stream.Info(ctx)
+		if err != nil {
+			return info, mark, fmt.Errorf("ask for the stream's state: %w", err)
 		}
 		if mark.Incarnation == info.Incarnation && mark.Position <= info.Last {
 			return info, mark, nil
@@ -165,22 +172,33 @@ func (p *partition) catchUp(ctx context.Context, own *inflight) error {
 	if err != nil {
 		return fmt.Errorf("ask for the stream's state: %w", err)
 	}
-	if info.Last < p.fold.at() {
-		return fmt.Errorf("%w: at %d, read to %d", errShrank, info.Last, p.fold.at())
+	if at, log := p.fold.at(), p.fold.logOf(); info.Last < at || info.Incarnation != log {
+		return fmt.Errorf("%w: it ends at %d of %s, read to %d of %s", errSetBack, info.Last, info.Incarnation, at, log)
 	}
-	for at := p.fold.at() + 1; at <= info.Last; at++ {
-		if info.Last-at > 32 {
-			return p.read(ctx, at, info.Last, own)
-		}
+	p.fold.pass(max(info.First, 1) - 1)
+	from := p.fold.at() + 1
+	if info.Last > from+32 {
+		err = p.read(ctx, from, info.Last, own)
+	} else {
+		err = p.get(ctx, from, info.Last, own)
+	}
+	if err == nil && p.fold.at() < info.Last {
+		err = errPurged
+	}
+	return err
+}
+
+// get is read for a few messages.
+func (p *partition) get(ctx context.Context, from, to uint64, own *inflight) error {
+	for at := from; at <= to; at++ {
 		m, err := p.stream.Get(ctx, at)
-		switch {
-		case errors.Is(err, backbone.ErrNotFound) && at < info.First:
-			p.fold.skip(at)
-		case err != nil:
-			return fmt.Errorf("read position %d: %w", at, err)
-		default:
-			p.take(ctx, m, own)
+		if errors.Is(err, backbone.ErrNotFound) {
+			return errPurged
 		}
+		if err != nil {
+			return fmt.Errorf("read position %d: %w", at, err)
+		}
+		p.take(ctx, m, own)
 	}
 	return nil
 }
@@ -191,12 +209,16 @@ func (p *partition) sync(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fault.Wrap(err, fault.Overloaded, "the log does not answer").After(time.Second)
 	}
-	if p.fold.at() < info.Last {
+	want := info.Last
+	if log := p.fold.logOf(); log != "" && log != info.Incarnation {
+		want = math.MaxUint64 // never: the loop looks at it too, and ends
+	}
+	if p.fold.at() < want {
 		select {
 		case p.behind <- struct{}{}:
 		default:
 		}
-		if !p.fold.wait(info.Last, ctx.Done()) {
+		if !p.fold.wait(want, ctx.Done(), p.ended) {
 			return 0, fault.Wrap(ctx.Err(), fault.Overloaded, "the log is behind").After(time.Second)
 		}
 	}
@@ -205,17 +227,20 @@ func (p *partition) sync(ctx context.Context) (uint64, error) {
 
 // append queues d and waits for its outcome.
 func (p *partition) append(ctx context.Context, d Draft) (Result, error) {
-	r := &request{draft: d, ctx: ctx, done: make(chan outcome, 1), size: draftSize(d.Entry), body: BodyHash(d.Entry)}
+	r := &request{draft: d, ctx: ctx, done: make(chan outcome, 1), inside: &p.inside, size: draftSize(d.Entry), body: BodyHash(d.Entry)}
 	r.conversation = chat.ConversationID(d.Entry.GetConversationId())
 	if d.Entry.GetClientMsgId() != "" {
 		r.key = p.fold.ids.key(chat.UserID(d.Entry.GetSenderId()), r.conversation, d.Entry.GetClientMsgId())
 	}
+	if p.inside.Add(1) > int64(p.cfg.Queue) {
+		p.inside.Add(-1)
+		return Result{}, overloaded("too many messages wait for the log")
+	}
 	select {
-	case p.queue <- r:
 	case <-p.ended:
 		return Result{}, overloaded("the server is stopping")
 	default:
-		return Result{}, overloaded("too many messages wait for the log")
+		p.queue <- r // it has room for all that are inside
 	}
 	select {
 	case o := <-r.done:
@@ -227,8 +252,13 @@ func (p *partition) append(ctx context.Context, d Draft) (Result, error) {
 	case o := <-r.done:
 		return o.Result, o.err
 	default:
-		return Result{}, fault.New(fault.OutcomeUnknown, "the log did not answer in time; repeat with the same clientMsgId").After(time.Second)
+		return Result{}, errGaveUp()
 	}
+}
+
+// errGaveUp answers who did not wait for the outcome.
+func errGaveUp() error {
+	return fault.New(fault.OutcomeUnknown, "the log did not answer in time; repeat with the same clientMsgId").After(time.Second)
 }
 
 // nextBatchID names the next attempt.

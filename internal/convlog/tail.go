@@ -77,38 +77,93 @@ type Tail struct {
 }
 
 // Tail returns the entries from and to inclusive that the database may lack, at most limit: the newest ones if newest,
-// else the oldest. Ask it before the database: what is in neither answer does not exist (L6).
+// else the oldest; a limit below 1 counts as 1. Ask it before the database: what is in neither answer does not exist (L6).
 func (l *Log) Tail(ctx context.Context, c chat.ConversationID, from, to uint64, limit int, newest bool) (Tail, error) {
 	p := l.of(c)
 	if _, err := p.sync(ctx); err != nil {
 		return Tail{}, err
 	}
 	places, head := p.fold.placesOf(c, from, to)
-	if len(places) == 0 {
-		if head.Seq == 0 {
-			return Tail{}, nil
-		}
-		return Tail{Head: head.Seq, From: head.Seq + 1}, nil
+	if head.Seq == 0 {
+		return Tail{}, nil
 	}
-	t := Tail{Head: head.Seq, From: places[0].firstSeq}
-	entries, err := p.entriesAt(ctx, c, places, from, to)
-	if err != nil {
-		return Tail{}, err
+	t := Tail{Head: head.Seq, From: head.Seq + 1}
+	w := walk{p: p, c: c, from: from, to: to, limit: max(1, limit)}
+	var entries []*flowv1.LogEntry
+	var err error
+	if newest {
+		entries, t.From, err = w.newest(ctx, places, t.From)
+	} else {
+		entries, t.From, err = w.oldest(ctx, places, t.From)
 	}
-	if len(entries) > limit && newest {
-		entries = entries[len(entries)-limit:]
-		t.From = entries[0].GetEntry().GetSeq()
-	}
-	for _, e := range entries[:min(limit, len(entries))] {
+	for _, e := range entries {
 		t.Entries = append(t.Entries, e.GetEntry())
 	}
-	return t, nil
+	return t, err
 }
 
-// unstoredOf returns the entries of c between from and to that are not stored.
-func (p *partition) unstoredOf(ctx context.Context, c chat.ConversationID, from, to uint64) ([]*flowv1.LogEntry, error) {
-	places, _ := p.fold.placesOf(c, from, to)
-	return p.entriesAt(ctx, c, places, from, to)
+// walk reads the entries of a conversation between from and to, at most limit, and no batch more than it needs. A batch
+// that was purged meanwhile is stored, and so is what stands before it: the range is then complete from behind it on.
+type walk struct {
+	p        *partition
+	c        chat.ConversationID
+	from, to uint64
+	limit    int
+}
+
+// newest returns the last entries of places and from which seq on they are complete; end is what follows places.
+func (w *walk) newest(ctx context.Context, places []place, end uint64) ([]*flowv1.LogEntry, uint64, error) {
+	var out []*flowv1.LogEntry
+	for _, pl := range slices.Backward(places) {
+		entries, purged, err := w.at(ctx, pl)
+		if err != nil {
+			return nil, 0, err
+		}
+		if purged {
+			return out, end, nil
+		}
+		if out = append(entries, out...); len(out) >= w.limit {
+			out = out[len(out)-w.limit:]
+			return out, out[0].GetEntry().GetSeq(), nil
+		}
+		end = pl.firstSeq
+	}
+	return out, end, nil
+}
+
+// oldest is newest for the first entries.
+func (w *walk) oldest(ctx context.Context, places []place, end uint64) ([]*flowv1.LogEntry, uint64, error) {
+	var out []*flowv1.LogEntry
+	complete := end
+	for i, pl := range places {
+		entries, purged, err := w.at(ctx, pl)
+		if err != nil {
+			return nil, 0, err
+		}
+		if purged { // it took with it what stood before
+			out, complete = nil, end
+			continue
+		}
+		if complete == end {
+			complete = places[i].firstSeq
+		}
+		if out = append(out, entries...); len(out) >= w.limit {
+			return out[:w.limit], complete, nil
+		}
+	}
+	return out, complete, nil
+}
+
+// at returns the entries of one batch that are in the range.
+func (w *walk) at(ctx context.Context, pl place) (out []*flowv1.LogEntry, purged bool, err error) {
+	entries, err := w.p.batchAt(ctx, pl.position)
+	for _, e := range entries {
+		seq := e.GetEntry().GetSeq()
+		if e.GetEntry().GetConversationId() == string(w.c) && w.from <= seq && seq <= w.to {
+			out = append(out, e)
+		}
+	}
+	return out, entries == nil, err
 }
 
 // placesOf returns where the unstored entries of c between from and to stand, and its head if it has any.
@@ -144,25 +199,7 @@ func compare(a, b uint64) int {
 	return 0
 }
 
-// entriesAt reads entries from memory, or from the log. A batch that was purged meanwhile is stored, so the database
-// has it.
-func (p *partition) entriesAt(ctx context.Context, c chat.ConversationID, places []place, from, to uint64) ([]*flowv1.LogEntry, error) {
-	var out []*flowv1.LogEntry
-	for _, pl := range places {
-		entries, err := p.batchAt(ctx, pl.position)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			seq := e.GetEntry().GetSeq()
-			if e.GetEntry().GetConversationId() == string(c) && from <= seq && seq <= to {
-				out = append(out, e)
-			}
-		}
-	}
-	return out, nil
-}
-
+// batchAt returns a batch from memory, or from the log; nil if it was purged.
 func (p *partition) batchAt(ctx context.Context, position uint64) ([]*flowv1.LogEntry, error) {
 	p.fold.mu.RLock()
 	b, ok := p.fold.recent.batches[position]
@@ -198,6 +235,7 @@ func (l *Log) Head(ctx context.Context, c chat.ConversationID) (Head, error) {
 	if db.Seq > mem.Seq {
 		return db, nil
 	}
+	mem.NoticeSeq, mem.SentAt = max(mem.NoticeSeq, db.NoticeSeq), max(mem.SentAt, db.SentAt)
 	return mem, nil
 }
 

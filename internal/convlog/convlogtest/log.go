@@ -101,7 +101,9 @@ func add(t *testing.T, b *store.Batch, heads map[chat.ConversationID]store.Head,
 	}
 }
 
-// stored is what the log reads of the database.
+// Stored is what the log reads of a database.
+func Stored(db store.Log) convlog.Stored { return stored{db} }
+
 type stored struct{ db store.Log }
 
 var _ convlog.Stored = stored{}

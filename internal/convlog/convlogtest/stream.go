@@ -149,7 +149,7 @@ func (s *Stream) Follow(ctx context.Context, r backbone.Reader) error {
 		s.mu.Lock()
 		changed := s.changed
 		s.mu.Unlock()
-		run := s.messages(at, at+uint64(r.MaxBatch)) //nolint:gosec // a small count
+		run := s.messages(at, at+uint64(r.MaxBatch))
 		switch {
 		case err != nil:
 			at, err = r.Start(ctx)

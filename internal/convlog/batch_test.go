@@ -1,0 +1,91 @@
+package convlog_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/oceanchat/oceanchat/internal/chat"
+	"github.com/oceanchat/oceanchat/internal/convlog"
+	"github.com/oceanchat/oceanchat/internal/convlog/convlogtest"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone"
+)
+
+// FuzzDecodeBatch: bytes from anywhere are a batch or ErrCorrupt; a batch survives being encoded again, and nothing
+// that is asked of its entries panics.
+func FuzzDecodeBatch(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte) {
+		id, entries, err := convlog.DecodeBatch(data)
+		if err != nil {
+			if !errors.Is(err, convlog.ErrCorrupt) {
+				t.Errorf("DecodeBatch = %v; want ErrCorrupt", err)
+			}
+			return
+		}
+		again, err := convlog.EncodeBatch(id, entries)
+		if err != nil {
+			t.Fatalf("EncodeBatch of what DecodeBatch gave = %v", err)
+		}
+		id2, entries2, err := convlog.DecodeBatch(again)
+		if err != nil || id2 != id || len(entries2) != len(entries) {
+			t.Fatalf("DecodeBatch(EncodeBatch(...)) = %x, %d entries, %v; want %x, %d", id2, len(entries2), err, id, len(entries))
+		}
+		s, d := convlogtest.NewStream("a"), newDatabase()
+		s.Put(data, time.Now())
+		l, _ := open(t, s, d, nil)
+		for i, e := range entries {
+			_ = convlog.Raises(e.GetEntry()) || convlog.MovesCursor(e.GetEntry())
+			c := chat.ConversationID(e.GetEntry().GetConversationId())
+			if _, err := l.Tail(t.Context(), c, 1, math.MaxUint64, 10, i%2 == 0); err != nil {
+				t.Errorf("Tail(%q) = %v", c, err)
+			}
+			if convlog.BodyHash(e.GetEntry()) != convlog.BodyHash(entries2[i].GetEntry()) {
+				t.Errorf("entry %d has another hash when it was encoded again", i)
+			}
+		}
+	})
+}
+
+// BenchmarkAppend is the log without a disk: what numbering, encoding, folding and waking cost for each entry.
+func BenchmarkAppend(b *testing.B) {
+	for _, senders := range []int{1, 64, 1024} {
+		b.Run(fmt.Sprint("senders=", senders), func(b *testing.B) {
+			d := newDatabase()
+			l := convlog.New(convlog.Defaults(1), []backbone.Log{convlogtest.NewStream("a")}, d, discard(), func(string) {})
+			ctx, cancel := context.WithCancel(b.Context())
+			ready, over := make(chan struct{}), make(chan error, 1)
+			go func() { over <- l.Run(ctx, func() { close(ready) }) }()
+			<-ready
+			next := make(chan int, senders)
+			b.ReportAllocs()
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for w := range senders {
+				wg.Go(func() {
+					sender, conv := fmt.Sprint("user", w), fmt.Sprint("g~team", w%100)
+					for i := range next {
+						e := text(sender, fmt.Sprint("m", i), "a text of the length that most messages have, more or less")
+						e.ConversationId = conv
+						if _, err := l.Append(ctx, convlog.Draft{Entry: e, Permit: convlog.Any}); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			for i := range b.N {
+				next <- i
+			}
+			close(next)
+			wg.Wait()
+			b.StopTimer()
+			cancel()
+			if err := <-over; err != nil {
+				b.Error(err)
+			}
+		})
+	}
+}
