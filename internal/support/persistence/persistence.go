@@ -2,7 +2,7 @@
 // purges from the log what is stored and delivered. Sending and receiving never wait for it. It alone writes entries
 // and the marks that say how far each partition is stored; it calls no other service. It never moves past what it
 // could not store: it retries, and what cannot be right (a hole in a conversation) stops that conversation's storing
-// and all purging, with an alarm, so that nothing is lost.
+// and all purging, with an alarm, and keeps the mark below it, so that nothing is lost.
 package persistence
 
 import (

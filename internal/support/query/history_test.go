@@ -131,7 +131,7 @@ func (w *world) walks(what string, r reader, limits ...int) {
 	}
 	all := w.log[r.c]
 	for _, limit := range limits {
-		l := proto.Int32(int32(limit)) //nolint:gosec // small
+		l := new(int32(limit))
 		history := func(req *queryv1.HistoryRequest) (*queryv1.EntriesResponse, error) {
 			req.ConversationId, req.Limit = string(r.c), l
 			return w.query.History(w.as(r.u), req)
@@ -158,7 +158,7 @@ func (w *world) walks(what string, r reader, limits ...int) {
 				w.t.Fatalf("%s: walking down %s by %s shows %d entries; want %d", what, r.c, r.u, seen+len(got.GetEntries()), len(r.view))
 			}
 		}
-		for _, seq := range []uint64{0, 1, uint64(rand.IntN(len(all) + 2)), uint64(len(all)), uint64(len(all)) + 7, math.MaxUint64} { //nolint:gosec // a test
+		for _, seq := range []uint64{0, 1, uint64(rand.IntN(len(all) + 2)), uint64(len(all)), uint64(len(all)) + 7, math.MaxUint64} {
 			got, err := history(&queryv1.HistoryRequest{AroundSeq: &seq})
 			check(fmt.Sprintf("history around %d limit %d", seq, limit), r.view.around(min(seq, math.MaxInt64), limit), got, err)
 			got, err = history(&queryv1.HistoryRequest{BeforeSeq: &seq})
@@ -167,7 +167,7 @@ func (w *world) walks(what string, r reader, limits ...int) {
 			check(fmt.Sprintf("history after %d limit %d", seq, limit), r.view.after(seq, limit), got, err)
 		}
 		for range 3 {
-			t := all[rand.IntN(len(all))].GetSentAt().AsTime().Add(time.Duration(rand.IntN(3)-1) * time.Millisecond) //nolint:gosec // a test
+			t := all[rand.IntN(len(all))].GetSentAt().AsTime().Add(time.Duration(rand.IntN(3)-1) * time.Millisecond)
 			got, err := history(&queryv1.HistoryRequest{AtTime: timestamppb.New(t)})
 			check(fmt.Sprintf("history at %v limit %d", t, limit), r.view.at(all, t, limit), got, err)
 		}
@@ -182,7 +182,7 @@ func (w *world) random(rng *rand.Rand) []reader {
 	for _, c := range conversations {
 		size[c] = 1 + rng.IntN(30)
 	}
-	size["g~team"] = 100 + rng.IntN(100)
+	size["g~team"] = 105 + rng.IntN(40)
 	var order []chat.ConversationID
 	for c, n := range size {
 		order = append(order, slices.Repeat([]chat.ConversationID{c}, n)...)
@@ -208,10 +208,10 @@ func (w *world) random(rng *rand.Rand) []reader {
 	}
 	w.flush(0)
 	w.flush(1)
-	n := uint64(size["g~team"]) //nolint:gosec // small
+	n := uint64(size["g~team"])
 	cut := []uint64{2, 3, 4, 5, 6}
 	for i := range cut {
-		cut[i] = 1 + uint64(rng.IntN(int(n))) //nolint:gosec // small
+		cut[i] = 1 + uint64(rng.IntN(int(n)))
 	}
 	slices.Sort(cut)
 	stays := map[string][]*userv1.SeqRange{
@@ -228,7 +228,7 @@ func (w *world) random(rng *rand.Rand) []reader {
 	}
 	open := []*userv1.SeqRange{span(1, 0)}
 	w.see("all", "ann", open...)
-	w.users.withheld["bob>ann"] = []*userv1.SeqRange{span(2, 4), span(uint64(max(5, size["d~ann~bob"]-3)), 0)} //nolint:gosec // small
+	w.users.withheld["bob>ann"] = []*userv1.SeqRange{span(2, 4), span(uint64(max(5, size["d~ann~bob"]-3)), 0)}
 	return append(readers,
 		reader{"ann", "g~all", viewOf(w.log["g~all"], "ann", open, nil)},
 		reader{"ann", "i~ann", viewOf(w.log["i~ann"], "ann", open, nil)},
@@ -242,16 +242,16 @@ func (w *world) random(rng *rand.Rand) []reader {
 // is, once, in order, and the lists are the same.
 func TestPagesProperty(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			rng := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // a test
+			rng := rand.New(rand.NewPCG(seed, 7))
 			w := newWorld(t)
 			readers := w.random(rng)
 			lists := map[string][]*queryv1.Conversation{}
 			stage := func(what string) {
 				for _, r := range readers {
-					w.walks(what, r, 3+rng.IntN(20), 100)
+					w.walks(what, r, []int{5 + rng.IntN(20), 100}[rng.IntN(2)])
 				}
 				for _, u := range []string{"ann", "bob", "cid", "dan"} {
 					got := w.list(u)
@@ -270,7 +270,7 @@ func TestPagesProperty(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				w.store(p, uint64(rng.Int64N(int64(info.Last)+1))) //nolint:gosec // small
+				w.store(p, uint64(rng.Int64N(int64(info.Last)+1)))
 			}
 			stage("half-way")
 			at := [partitions]uint64{}
@@ -280,7 +280,7 @@ func TestPagesProperty(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				at[p] = mark.Position + uint64(rng.IntN(3)) //nolint:gosec // small
+				at[p] = mark.Position + uint64(rng.IntN(3))
 				w.store(p, at[p])
 			}
 			stage("under way")
@@ -378,7 +378,7 @@ func TestHistoryRefused(t *testing.T) {
 		}
 		_, err := w.query.History(w.as("ann"), tt.req)
 		wantReason(t, tt.name+": History", err, fault.InvalidFieldReason)
-		if f := fault.Of(err).Fields; len(f) != 1 || f[0].Field != tt.field {
+		if f := fields(err); len(f) != 1 || f[0] != tt.field {
 			t.Errorf("%s: History names %v; want %s", tt.name, f, tt.field)
 		}
 	}
@@ -401,7 +401,7 @@ func TestHistoryRefused(t *testing.T) {
 			},
 		} {
 			want := fault.New(fault.NotFoundReason, "no such conversation")
-			if d := cmp.Diff(want, fault.Of(ask())); d != "" {
+			if d := cmp.Diff(want, fault.Of(ask())); d != "" { // Of(nil) is nil
 				t.Errorf("%s(%s) by a stranger (-want +got):\n%s", name, c, d)
 			}
 		}

@@ -337,3 +337,14 @@ func (g *groups) ListMemberships(_ context.Context, r *groupv1.ListMembershipsRe
 	}
 	return out, nil
 }
+
+// fields returns the names of the fields that an error names.
+func fields(err error) []string {
+	var names []string
+	if err != nil {
+		for _, f := range fault.Of(err).Fields {
+			names = append(names, f.Field)
+		}
+	}
+	return names
+}
