@@ -40,11 +40,7 @@ func TestAppendBadInput(t *testing.T) {
 		tt.change(e)
 		_, err := w.internal.Append(t.Context(), &messagev1.AppendRequest{Entry: e})
 		wantReason(t, tt.name+": Append", err, fault.InvalidFieldReason)
-		var got []string
-		for _, f := range fault.Of(err).Fields {
-			got = append(got, f.Field)
-		}
-		if !slices.Equal(got, tt.want) {
+		if got := fields(err); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: Append names %q; want %q", tt.name, got, tt.want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -117,8 +118,8 @@ func TestMarkReadRefused(t *testing.T) {
 	} {
 		_, err := w.pub.MarkRead(w.as("ann"), &messagev1.MarkReadRequest{ConversationId: c, Seq: 5})
 		wantReason(t, fmt.Sprintf("MarkRead(%q)", c), err, want)
-		if err != nil && want == fault.InvalidFieldReason && fault.Of(err).Fields[0].Field != "conversationId" {
-			t.Errorf("MarkRead(%q) names %v; want conversationId", c, fault.Of(err).Fields)
+		if f := fields(err); want == fault.InvalidFieldReason && !slices.Equal(f, []string{"conversationId"}) {
+			t.Errorf("MarkRead(%q) names %q; want conversationId", c, f)
 		}
 	}
 	if got := w.signals.take(); len(got) != 0 {

@@ -2,7 +2,6 @@ package message_test
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -105,11 +104,7 @@ func TestSendBadInput(t *testing.T) {
 		tt.change(req)
 		_, err := w.pub.Send(w.as("ann"), req)
 		wantReason(t, tt.name+": Send", err, fault.InvalidFieldReason)
-		var got []string
-		for _, f := range fault.Of(err).Fields {
-			got = append(got, f.Field)
-		}
-		if !slices.Equal(got, tt.want) {
+		if got := fields(err); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: Send names %q; want %q", tt.name, got, tt.want)
 		}
 	}
@@ -260,8 +255,8 @@ func TestStalePermission(t *testing.T) {
 	changes = 1000
 	_, err := w.pub.Send(w.as("ann"), &messagev1.SendRequest{ClientMsgId: "late", GroupId: "team", Text: &messagev1.Text{Text: "hi"}})
 	wantReason(t, "Send while membership never rests", err, fault.Overloaded)
-	if fault.Of(err).RetryAfter <= 0 || w.groups.asked > 20 {
-		t.Errorf("it says to retry after %v, after %d questions; want some time, and a bound", fault.Of(err).RetryAfter, w.groups.asked)
+	if f := fault.Of(err); f == nil || f.RetryAfter <= 0 || w.groups.asked > 20 {
+		t.Errorf("after %d questions Send = %v; want a time to retry after, and a bound", w.groups.asked, err)
 	}
 }
 
@@ -319,7 +314,4 @@ func TestSendGivenUp(t *testing.T) {
 	cancel()
 	_, err := w.pub.Send(ctx, &messagev1.SendRequest{ClientMsgId: "m1", ToUserId: "bob", Text: &messagev1.Text{Text: "hi"}})
 	wantReason(t, "Send under an ended context", err, fault.OutcomeUnknown)
-	if errors.Is(err, context.Canceled) && fault.CodeOf(err) != fault.Unavailable {
-		t.Errorf("its code is %s; want UNAVAILABLE", fault.CodeOf(err))
-	}
 }

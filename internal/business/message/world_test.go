@@ -293,3 +293,14 @@ func eventually(t *testing.T, what string, cond func() bool) {
 		}
 	}
 }
+
+// fields returns the names of the fields that an error names.
+func fields(err error) []string {
+	var names []string
+	if err != nil {
+		for _, f := range fault.Of(err).Fields {
+			names = append(names, f.Field)
+		}
+	}
+	return names
+}
