@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -95,10 +96,19 @@ type Logs struct {
 
 // Validate checks what no single setting shows.
 func (c Config) Validate() error {
+	var errs []error
 	if c.HTTP.Addr != "" && c.HTTP.Addr == c.Ops.Addr {
-		return errors.New("ops.addr must not be http.addr: the operations port is never public")
+		errs = append(errs, errors.New("ops.addr must not be http.addr: the operations port is never public"))
 	}
-	return nil
+	if least := c.Drain.Notice + c.WSGateway.DrainSpread; c.Drain.Timeout <= least {
+		errs = append(errs, fmt.Errorf("drain.timeout = %s: want more than drain.notice and ws_gateway.drain_spread together, %s",
+			c.Drain.Timeout, least))
+	}
+	if least := 2 * c.WSGateway.RenewEvery; c.Presence.Lease < least {
+		errs = append(errs, fmt.Errorf("presence.lease = %s: want at least twice ws_gateway.renew_every, %s, or users are off line in between",
+			c.Presence.Lease, least))
+	}
+	return errors.Join(errs...)
 }
 
 // convlog returns the log's own configuration.

@@ -74,9 +74,13 @@ func reachable(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// opsPart serves the operations port. It needs nothing, so that it can tell why the rest does not start.
+// opsName is the part that starts first and stops last.
+const opsName = "ops"
+
+// opsPart serves the operations port. It needs nothing, and all else needs it, so that it can tell why the rest does not
+// start, or not stop.
 func opsPart(cfg *Config, log *slog.Logger, reg *prometheus.Registry, status *lifecycle.Status) lifecycle.Part {
-	return lifecycle.Part{Name: "ops", Run: func(ctx context.Context, ready func()) error {
+	return lifecycle.Part{Name: opsName, Run: func(ctx context.Context, ready func()) error {
 		if cfg.Ops.Addr == "" {
 			ready()
 			<-ctx.Done()

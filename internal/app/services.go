@@ -91,7 +91,7 @@ func isTarget(name string) bool { return slices.Contains(Targets(), name) }
 
 // parts returns everything that runs, with what it needs.
 func (h *hall) parts() []lifecycle.Part {
-	parts := []lifecycle.Part{{Name: "database", Run: func(ctx context.Context, ready func()) error {
+	parts := []lifecycle.Part{{Name: "database", Needs: []string{opsName}, Run: func(ctx context.Context, ready func()) error {
 		ready()
 		<-ctx.Done()
 		return h.seams.close()

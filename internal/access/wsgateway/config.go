@@ -39,6 +39,7 @@ type Config struct {
 	SweepEvery      time.Duration `yaml:"sweep_every" default:"1m" min:"10ms" max:"1h" doc:"In what time all sessions are checked anew."`
 	RegisterRate    int           `yaml:"register_rate" default:"5000" min:"1" doc:"How many connections a second are registered again after presence was lost."`
 	CloseTimeout    time.Duration `yaml:"close_timeout" default:"2s" min:"10ms" max:"1m" doc:"How long a client may take to answer a close."`
+	LastAnswers     time.Duration `yaml:"last_answers" default:"500ms" max:"900ms" doc:"How long requests at work may take when their session ends, so that a log-out is answered; then the connection is closed."`
 	DrainSpread     time.Duration `yaml:"drain_spread" default:"5s" max:"10m" doc:"Over what time connections are closed when the process stops."`
 	DrainRetryAfter time.Duration `yaml:"drain_retry_after" default:"1s" max:"10m" doc:"What clients are told to wait before they reconnect to a process that stops."`
 }

@@ -75,6 +75,7 @@ type conn struct {
 	peerClosed bool      // the client sent a close, or ended its side
 	said       bool      // presence was told
 	drain      bool      // closes with 4006 when the last request is answered
+	over       bool      // closes with 4002 when what is at work is answered; takes nothing more
 	counted    bool      // counts against the address's unauthenticated connections
 	ended      closeCode // why it closes
 	deadline   int64     // while closing: when the socket is closed whatever the client does

@@ -201,6 +201,7 @@ func (c *conn) welcome(ctx context.Context, syncToken string) (*wirev1.ConnectRe
 	if err != nil {
 		return nil, err
 	}
+	c.s.sawEpoch(sync.GetEpoch())
 	return &wirev1.ConnectResponse{
 		ConnectionId: string(c.id.ConnectionID), UserId: string(c.id.UserID),
 		HeartbeatSeconds: int32(max(c.s.cfg.Heartbeat/time.Second, 1)), ServerTime: timestamppb.Now(),
@@ -209,17 +210,16 @@ func (c *conn) welcome(ctx context.Context, syncToken string) (*wirev1.ConnectRe
 	}, nil
 }
 
-// hello registers the connection at presence. An outcome that is not known counts as registered, so that the goodbye
-// follows.
+// hello registers the connection at presence. It counts as registered from before the call: an outcome that is not known
+// is followed by the goodbye, and a state that is lost meanwhile by another hello.
 func (c *conn) hello(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.s.cfg.CallTimeout)
 	defer cancel()
-	resp, err := c.s.presence.Hello(ctx, &presencev1.HelloRequest{Connections: []*presencev1.Connection{c.presence()}})
 	c.mu.Lock()
 	c.said = true
-	ended := c.is(gone)
 	c.mu.Unlock()
-	if ended { // it could not know that there was something to take back
+	resp, err := c.s.presence.Hello(ctx, &presencev1.HelloRequest{Connections: []*presencev1.Connection{c.presence()}})
+	if c.is(gone) { // its goodbye may have come before this hello
 		c.s.goodbyes.add(c.presence())
 		return errClosed
 	}
@@ -249,7 +249,7 @@ func (s *Service) displace(old []*presencev1.Connection) {
 			_, err := wsgatewayv1.NewGatewayServiceClient(s.deps.Net.Gateway(g)).Disconnect(ctx,
 				&wsgatewayv1.DisconnectRequest{ConnectionIds: ids, Code: int32(displaced), Reason: displacedReason})
 			if err != nil {
-				s.noteOnce("displaced connections not closed; their gateway may be gone", err)
+				s.failed("displace", "displaced connections not closed; their gateway may be gone", err)
 			}
 		})
 	}

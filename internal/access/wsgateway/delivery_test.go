@@ -2,7 +2,12 @@ package wsgateway_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -283,10 +288,82 @@ func TestSessionEnds(t *testing.T) {
 	}
 }
 
-// When presence lost its state, connections register again.
+// A request that is at work when its session ends is answered before the connection is closed, as a log-out is; those
+// behind it are not begun, and nothing is pushed any more.
+func TestSessionEndsWithRequests(t *testing.T) {
+	tests := []struct {
+		name    string
+		answers bool
+		limit   time.Duration
+	}{{"in time", true, 2 * patience}, {"too late", false, 50 * time.Millisecond}}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, func(c *wsgateway.Config) { c.LastAnswers = tt.limit })
+			open := w.router.gate("slow.one")
+			c, id := w.connect("u1", true)
+			c.request(1, "slow.one", `{}`)
+			c.request(2, "slow.two", `{}`)
+			c.request(3, "ping", `{}`)
+			if m := c.read(); string(m.ID) != "3" { // so both stand before it
+				t.Fatalf("got %s; want the answer to ping", m.raw)
+			}
+			eventually(t, "the request is at work", func() bool { return len(w.router.requests()) == 1 })
+			w.signals.publish("oc.session.ended", &flowv1.SessionEnded{SessionIds: []string{"s-u1"}})
+			if missed := w.deliver(1, 1, id); len(missed) != 1 {
+				t.Errorf("unreached after the session ended = %v; want the connection", missed)
+			}
+			if tt.answers {
+				open()
+				if m := c.read(); string(m.ID) != "1" || m.Error != nil {
+					t.Errorf("got %s; want the answer to 1", m.raw)
+				}
+			}
+			c.wantClose(4002)
+			open()
+			if seen := w.router.requests(); len(seen) != 1 {
+				t.Errorf("router got %d requests; want only the one that was at work", len(seen))
+			}
+		})
+	}
+}
+
+// What keeps invariant 5 from being checked can be alarmed on, from zero on.
+func TestFailuresAreCounted(t *testing.T) {
+	w := start(t, func(c *wsgateway.Config) { c.SweepEvery = 100 * time.Millisecond })
+	failures := func() float64 {
+		t.Helper()
+		families, err := w.reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if f.GetName() == "oceanchat_ws_gateway_failures_total" && m.GetLabel()[0].GetValue() == "sessions" {
+					return m.GetCounter().GetValue()
+				}
+			}
+		}
+		t.Fatal("failures_total has no sessions; want it from the start")
+		return 0
+	}
+	w.connect("u1", true)
+	if got := failures(); got != 0 {
+		t.Errorf("failures before any = %v; want 0", got)
+	}
+	w.sessions.mu.Lock()
+	w.sessions.err = errors.New("no route to host")
+	w.sessions.mu.Unlock()
+	eventually(t, "the failed check is counted", func() bool { return failures() > 0 })
+}
+
+// When presence lost its state, connections register again, and each is told that it may have missed pushes.
 func TestRegisterAgain(t *testing.T) {
 	w := start(t, func(c *wsgateway.Config) { c.RenewEvery = 20 * time.Millisecond })
-	_, ida := w.connect("u1", true)
+	w.query.sync = func(context.Context, *queryv1.SyncRequest) (*queryv1.SyncResponse, error) {
+		return &queryv1.SyncResponse{Epoch: 3}, nil
+	}
+	a, ida := w.connect("u1", true)
 	_, idb := w.connect("u2", true)
 	w.presence.mu.Lock()
 	w.presence.hellos, w.presence.forgot = nil, true
@@ -299,6 +376,30 @@ func TestRegisterAgain(t *testing.T) {
 		}
 		return ids[ida] && ids[idb]
 	})
+	if m, want := a.read(), `{"jsonrpc":"2.0","method":"resync","params":{"epoch":3}}`; m.raw != want {
+		t.Errorf("push after registering again = %s; want %s", m.raw, want)
+	}
+}
+
+// A connection whose hello was answered only after presence lost its state is among those that register again.
+func TestRegisterAgainWhileConnecting(t *testing.T) {
+	w := start(t, func(c *wsgateway.Config) { c.RenewEvery = 20 * time.Millisecond })
+	late := make(chan chan struct{}, 1)
+	w.presence.late = late
+	c := w.dial()
+	c.request(0, "connect", connectParams("u1", "s1", "d1", true))
+	goOn := <-late
+	w.presence.mu.Lock()
+	w.presence.hellos, w.presence.forgot = nil, true
+	w.presence.mu.Unlock()
+	eventually(t, "presence is told of it again", func() bool {
+		hellos, _ := w.presence.said()
+		return len(hellos) == 1
+	})
+	close(goOn)
+	if m := c.read(); string(m.ID) != "0" || m.Error != nil {
+		t.Errorf("first frame = %s; want connect's answer", m.raw)
+	}
 }
 
 // On stop: requests under way are answered, then 4006; new connections are refused; nothing of the service stays.
@@ -329,6 +430,36 @@ func TestDrain(t *testing.T) {
 		}
 	}
 	busy.wantClose(4006)
+	<-stopped
+}
+
+// A handshake that ends only when all others are told to go is told too.
+func TestDrainLateHandshake(t *testing.T) {
+	entered, goOn := make(chan struct{}), make(chan struct{})
+	w := build(t, defaults(t), wsgateway.Deps{Mounted: true, ClientIP: func(r *http.Request) netip.Addr {
+		if r.Header.Get("Origin") != "" {
+			close(entered)
+			<-goOn
+		}
+		return netip.IPv4Unspecified()
+	}}, slog.DiscardHandler)
+	srv := httptest.NewServer(w.gw.Handler())
+	t.Cleanup(srv.Close)
+	w.addr = srv.Listener.Addr().String()
+	w.run()
+	c, status, err := w.handshake(http.Header{"Origin": {srv.URL}})
+	if err != nil || status != http.StatusSwitchingProtocols {
+		t.Fatalf("handshake = %d, %v; want 101", status, err)
+	}
+	<-entered
+	stopped := make(chan struct{})
+	go func() { w.stop(); close(stopped) }()
+	eventually(t, "the doors are closed", func() bool {
+		_, status, err := w.handshake(nil)
+		return err == nil && status == http.StatusServiceUnavailable
+	})
+	close(goOn)
+	c.wantClose(4006)
 	<-stopped
 }
 

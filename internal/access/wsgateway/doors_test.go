@@ -140,6 +140,38 @@ func readTCP(t *testing.T, nc net.Conn, r *bufio.Reader) *wirev1.ServerFrame {
 	return f
 }
 
+// On the gateway's own port a client that asks for nothing, or never ends what it asks, is let go of.
+func TestOwnListenerIdle(t *testing.T) {
+	t.Parallel()
+	cfg := defaults(t)
+	cfg.Addr = "127.0.0.1:0"
+	l := listening{make(chan string, 1)}
+	w := build(t, cfg, wsgateway.Deps{}, l)
+	w.run()
+	t.Cleanup(w.stop)
+	addr := <-l.addrs
+	for name, request := range map[string]string{
+		"keeps the connection": "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n",
+		"never sends its body": "POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nc, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = nc.Close() }()
+			_ = nc.SetReadDeadline(time.Now().Add(patience))
+			if _, err := io.WriteString(nc, request); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, nc); err != nil {
+				t.Errorf("waiting for the end: %v; want the server to close", err)
+			}
+		})
+	}
+}
+
 func TestPortTaken(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

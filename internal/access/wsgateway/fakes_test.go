@@ -96,9 +96,27 @@ type presence struct {
 	renewed int
 	forgot  bool
 	onHello func(*presencev1.Connection) []*presencev1.Connection
+	late    chan chan struct{} // where set, the first hello is recorded, and answered when the channel it sends is closed
 }
 
-func (p *presence) Hello(_ context.Context, req *presencev1.HelloRequest) (*presencev1.HelloResponse, error) {
+func (p *presence) Hello(ctx context.Context, req *presencev1.HelloRequest) (*presencev1.HelloResponse, error) {
+	resp := p.hello(req)
+	p.mu.Lock()
+	late := p.late
+	p.late = nil
+	p.mu.Unlock()
+	if late != nil {
+		goOn := make(chan struct{})
+		late <- goOn
+		select {
+		case <-goOn:
+		case <-ctx.Done():
+		}
+	}
+	return resp, nil
+}
+
+func (p *presence) hello(req *presencev1.HelloRequest) *presencev1.HelloResponse {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	resp := &presencev1.HelloResponse{}
@@ -108,7 +126,7 @@ func (p *presence) Hello(_ context.Context, req *presencev1.HelloRequest) (*pres
 			resp.Displaced = append(resp.Displaced, p.onHello(c)...)
 		}
 	}
-	return resp, nil
+	return resp
 }
 
 func (p *presence) Goodbye(_ context.Context, req *presencev1.GoodbyeRequest) (*presencev1.GoodbyeResponse, error) {

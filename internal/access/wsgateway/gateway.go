@@ -56,7 +56,7 @@ func (g *server) Deliver(_ context.Context, req *wsgatewayv1.DeliverRequest) (*w
 func (g *server) deliver(item *flowv1.OnlineItem) []*presencev1.Connection {
 	e := &messagev1.Entry{}
 	if err := proto.Unmarshal(item.GetEntry(), e); err != nil {
-		g.s.noteOnce("entry of a task not decoded", err)
+		g.s.failed("deliver", "entry of a task not decoded", err)
 		return item.GetTo()
 	}
 	enc := encoded{do: func(f wire.Form) ([]byte, error) { return f.Append(nil, e) }}
@@ -79,7 +79,7 @@ func (g *server) reach(to *presencev1.Connection, e *messagev1.Entry, enc *encod
 	}
 	body, err := enc.in(c.door.form)
 	if err != nil {
-		g.s.noteOnce("entry not encoded", err)
+		g.s.failed("deliver", "entry not encoded", err)
 		return false
 	}
 	return c.deliver(e, body)
@@ -115,7 +115,7 @@ func (g *server) Tell(_ context.Context, req *wsgatewayv1.TellRequest) (*wsgatew
 func (c *conn) tell(body []byte, light bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stateNow() < connecting || (light && c.out.half(&c.s.cfg)) {
+	if c.stateNow() < connecting || c.over || (light && c.out.half(&c.s.cfg)) {
 		return
 	}
 	c.sendLocked(item{op: c.door.data, body: body})

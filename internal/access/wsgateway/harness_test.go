@@ -46,6 +46,7 @@ const patience = 20 * time.Second
 type world struct {
 	t        testing.TB
 	gw       *wsgateway.Service
+	reg      *prometheus.Registry
 	down     wsgatewayv1.GatewayServiceClient
 	addr     string
 	router   *router
@@ -100,7 +101,8 @@ func build(t testing.TB, cfg wsgateway.Config, deps wsgateway.Deps, h slog.Handl
 	authv1.RegisterAuthInternalServiceServer(net, w.auth)
 	pusherrealtimev1.RegisterPusherRealtimeServiceServer(net, w.pusher)
 	deps.Net, deps.Host, deps.Signals, deps.Sessions, deps.Verifier = net, net, w.signals, w.sessions, verifier{}
-	w.gw = wsgateway.New(cfg, deps, log, prometheus.NewRegistry())
+	w.reg = prometheus.NewRegistry()
+	w.gw = wsgateway.New(cfg, deps, log, w.reg)
 	w.down = wsgatewayv1.NewGatewayServiceClient(net.Gateway(w.gw.ID()))
 	w.dialer = w.dialTCP
 	return w

@@ -122,6 +122,12 @@ func (s *Service) enter() bool {
 	return s.open
 }
 
+func (s *Service) isOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
 // accept starts the life of a connection; enter was called for it. Its loop is a fresh goroutine with a small stack:
 // the handshake's has grown.
 func (s *Service) accept(nc net.Conn, d *door, remote netip.Addr, early []byte) {
@@ -138,6 +144,8 @@ func (s *Service) accept(nc net.Conn, d *door, remote netip.Addr, early []byte) 
 		c.close(tooMany, "too many connections of this address that have not connected yet")
 	case s.conns.count.Load() > int64(s.cfg.MaxConnections):
 		c.close(tooMany, "the server has no room for more connections")
+	case !s.isOpen(): // drain may have looked before it was there
+		c.close(draining, drainReason)
 	}
 	go c.read(early)
 }

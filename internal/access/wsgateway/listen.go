@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -48,7 +49,13 @@ func (s *Service) listen() ([]*listener, error) {
 func (s *Service) serveHTTP(ln net.Listener) *listener {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", s.Handler())
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: handshakeTimeout, MaxHeaderBytes: 16 << 10, TLSConfig: s.deps.TLS}
+	// Connections that were handed over to /ws are free of the time limits.
+	srv := &http.Server{
+		Handler: mux, ReadTimeout: handshakeTimeout, WriteTimeout: 2 * handshakeTimeout, IdleTimeout: handshakeTimeout,
+		MaxHeaderBytes: 16 << 10, TLSConfig: s.deps.TLS,
+		// What the server itself has to say is what clients did wrong.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
 	serve := srv.Serve
 	if s.deps.TLS != nil {
 		serve = func(ln net.Listener) error { return srv.ServeTLS(ln, "", "") }
@@ -77,7 +84,7 @@ func (s *Service) serveTCP(ln net.Listener) *listener {
 			case errors.Is(err, net.ErrClosed):
 				return
 			case err != nil: // out of files, or a client that is gone already
-				s.noteOnce("connection not accepted", err)
+				s.failed("accept", "connection not accepted", err)
 				wait(s.ctx, nil, flushPause)
 			default:
 				s.acceptTCP(nc)

@@ -10,6 +10,7 @@ type metrics struct {
 	framesIn, framesOut, bytesIn, bytesOut prometheus.Counter
 	overflow, slow, unrouted, acks         prometheus.Counter
 	refused, closed, handedBack, dropped   *prometheus.CounterVec
+	failures                               *prometheus.CounterVec
 }
 
 const namespace, subsystem = "oceanchat", "ws_gateway"
@@ -28,7 +29,13 @@ func newMetrics(reg prometheus.Registerer, conns func() float64) *metrics {
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "connections", Help: "Open long connections.",
 	}, conns))
+	failures := vec("failures_total",
+		"What failed inside; lease, register and sessions rising means that pushes or revocations may be missed.", "what")
+	for _, what := range []string{"accept", "deliver", "displace", "goodbye", "handback", "lease", "register", "resync", "sessions"} {
+		failures.WithLabelValues(what) // an alarm needs the zero before the first failure
+	}
 	return &metrics{
+		failures:   failures,
 		framesIn:   counter("frames_in_total", "Packets from clients."),
 		framesOut:  counter("frames_out_total", "Frames to clients."),
 		bytesIn:    counter("bytes_in_total", "Bytes from clients."),

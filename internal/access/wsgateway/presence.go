@@ -8,6 +8,8 @@ import (
 	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
 	presencev1 "github.com/oceanchat/oceanchat/gen/oceanchat/presence/v1"
 	pusherrealtimev1 "github.com/oceanchat/oceanchat/gen/oceanchat/pusherrealtime/v1"
+	wirev1 "github.com/oceanchat/oceanchat/gen/oceanchat/wire/v1"
+	wsgatewayv1 "github.com/oceanchat/oceanchat/gen/oceanchat/wsgateway/v1"
 )
 
 // renew keeps this instance's lease, and reports whether presence still knows its connections.
@@ -28,7 +30,7 @@ func (s *Service) firstLease(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		s.noteOnce("no lease from presence yet, trying again", err)
+		s.failed("lease", "no lease from presence yet, trying again", err)
 		if wait(ctx, nil, pause); ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -49,7 +51,7 @@ func (s *Service) keepLease(ctx context.Context) {
 		}
 		known, err := s.renew(ctx)
 		if err != nil {
-			s.noteOnce("lease not renewed", err)
+			s.failed("lease", "lease not renewed", err)
 			continue
 		}
 		if !known || again {
@@ -58,8 +60,8 @@ func (s *Service) keepLease(ctx context.Context) {
 	}
 }
 
-// registerAgain says hello for every connection, paced, and reports whether it got through. The lease is renewed on
-// the way.
+// registerAgain says hello for every connection, paced, and reports whether it got through. Each is told to
+// synchronise, as its user was off line to others meanwhile. The lease is renewed on the way.
 func (s *Service) registerAgain(ctx context.Context) bool {
 	pause := time.Second * callBatch / time.Duration(s.cfg.RegisterRate)
 	renewed := time.Now()
@@ -71,7 +73,7 @@ func (s *Service) registerAgain(ctx context.Context) bool {
 		for len(batch) > 0 {
 			n := min(len(batch), callBatch)
 			if err := s.helloAgain(ctx, batch[:n]); err != nil {
-				s.noteOnce("connections not registered again, the next renewal retries", err)
+				s.failed("register", "connections not registered again, the next renewal retries", err)
 				return false
 			}
 			batch = batch[n:]
@@ -111,7 +113,26 @@ func (s *Service) helloAgain(ctx context.Context, list []*conn) error {
 		return fmt.Errorf("hello of %d connections: %w", len(said), err)
 	}
 	s.displace(resp.GetDisplaced())
+	s.resync(ctx, said)
 	return nil
+}
+
+// resync tells clients that pushes may have passed them.
+func (s *Service) resync(ctx context.Context, list []*conn) {
+	push := &wirev1.ResyncPush{Epoch: s.epoch.Load()}
+	req := &wsgatewayv1.TellRequest{Signal: &flowv1.Signal{Push: &flowv1.Signal_Resync{Resync: push}}}
+	for _, c := range list {
+		req.ConnectionIds = append(req.ConnectionIds, string(c.id.ConnectionID))
+	}
+	if _, err := (&server{s: s}).Tell(ctx, req); err != nil {
+		s.failed("resync", "clients not told to synchronise", err)
+	}
+}
+
+// sawEpoch notes the log's epoch, which only rises.
+func (s *Service) sawEpoch(e uint64) {
+	for old := s.epoch.Load(); e > old && !s.epoch.CompareAndSwap(old, e); old = s.epoch.Load() {
+	}
 }
 
 func (s *Service) sendGoodbyes(ctx context.Context, batch []*presencev1.Connection) error {

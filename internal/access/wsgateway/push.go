@@ -71,7 +71,7 @@ func (p *pushes) drop(k int) {
 func (c *conn) deliver(e *messagev1.Entry, body []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stateNow() < connecting || !c.sendLocked(item{op: c.door.data, n: c.push.sent + 1, body: body}) {
+	if c.stateNow() < connecting || c.over || !c.sendLocked(item{op: c.door.data, n: c.push.sent + 1, body: body}) {
 		return false
 	}
 	c.push.sent++

@@ -27,6 +27,23 @@ type requests struct {
 	room     chan struct{} // closed for a reader that waits until fewer bytes are queued
 }
 
+// forgetQueued drops what no worker has begun and reports whether anything is at work.
+func (r *requests) forgetQueued() bool {
+	if r == nil {
+		return false
+	}
+	for i := range r.lanes {
+		l := &r.lanes[i]
+		for _, p := range l.queue {
+			r.inFlight--
+			r.bytes -= len(p)
+		}
+		l.queue = nil
+	}
+	r.wakeReader()
+	return r.inFlight > 0
+}
+
 // A lane has one request at work at a time; the others wait in order.
 type lane struct {
 	queue [][]byte
@@ -44,7 +61,7 @@ func (r *requests) wakeReader() {
 func (c *conn) enqueue(n int, packet []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.out.last || c.drain {
+	if c.out.last || c.drain || c.over {
 		return
 	}
 	if c.req == nil {
@@ -113,7 +130,10 @@ func (c *conn) answered(n, size int, answer []byte) []byte {
 	r.lanes[n].busy = false
 	if r.inFlight == 0 {
 		c.req = nil
-		if c.drain {
+		switch {
+		case c.over:
+			c.closeLocked(sessionOver, sessionReason)
+		case c.drain:
 			c.closeLocked(draining, drainReason)
 		}
 	}

@@ -23,7 +23,7 @@ const (
 func (s *Service) sessionEnded(_ string, data []byte) {
 	msg := &flowv1.SessionEnded{}
 	if err := proto.Unmarshal(data, msg); err != nil {
-		s.noteOnce("signal of ended sessions not decoded", err)
+		s.failed("sessions", "signal of ended sessions not decoded", err)
 		return
 	}
 	for _, id := range msg.GetSessionIds() {
@@ -33,8 +33,24 @@ func (s *Service) sessionEnded(_ string, data []byte) {
 
 func (s *Service) endSession(id chat.SessionID) {
 	for _, c := range s.conns.ofSession(id) {
-		c.close(sessionOver, sessionReason)
+		c.sessionOver()
 	}
+}
+
+// sessionOver closes the connection: at once, or when what is at work is answered, as a log-out on this very connection
+// is, and after LastAnswers at the latest. Meanwhile nothing is begun and nothing pushed any more.
+func (c *conn) sessionOver() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
+	if !c.is(live) || !c.req.forgetQueued() {
+		c.closeLocked(sessionOver, sessionReason)
+		return
+	}
+	c.over = true
+	time.AfterFunc(c.s.cfg.LastAnswers, func() { c.close(sessionOver, sessionReason) })
 }
 
 // sweepSessions checks every session within SweepEvery, a slice at a time: a signal may have been lost.
@@ -59,7 +75,7 @@ func (s *Service) sweepShard(ctx context.Context, i int) {
 		ended, err := s.endedSessions(callCtx, ids[:n])
 		cancel()
 		if err != nil {
-			s.noteOnce("sessions not checked, the next round retries", err)
+			s.failed("sessions", "sessions not checked, the next round retries", err)
 			return
 		}
 		for _, id := range ended {

@@ -58,6 +58,7 @@ type Service struct {
 	handbacks *backlog[*flowv1.OfflineItem]
 	noted     *obs.Limiter
 	requests  atomic.Uint64
+	epoch     atomic.Uint64 // of the log: the highest that a sync has told
 	started   time.Time
 
 	ctx context.Context // of calls for clients; outlives Run's, so that what is under way can finish. Set by Run.
@@ -88,10 +89,10 @@ func New(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) *Se
 	}
 	s.m = newMetrics(reg, func() float64 { return float64(s.conns.count.Load()) })
 	s.goodbyes = newBacklog(callBatch, s.m.dropped.WithLabelValues("goodbye"), s.sendGoodbyes, func(err error) {
-		s.noteOnce("goodbyes not sent, trying again", err)
+		s.failed("goodbye", "goodbyes not sent, trying again", err)
 	})
 	s.handbacks = newBacklog(entryBatch, s.m.dropped.WithLabelValues("handback"), s.sendHandBacks, func(err error) {
-		s.noteOnce("unacknowledged entries not handed back, trying again", err)
+		s.failed("handback", "unacknowledged entries not handed back, trying again", err)
 	})
 	return s
 }
@@ -235,8 +236,9 @@ func (s *Service) note(msg string, c *conn, err error) {
 	}
 }
 
-// noteOnce logs what another service caused, once per message and ten seconds.
-func (s *Service) noteOnce(msg string, err error) {
+// failed counts what the gateway itself or another service could not do, and logs it once per message and ten seconds.
+func (s *Service) failed(what, msg string, err error) {
+	s.m.failures.WithLabelValues(what).Inc()
 	if n, ok := s.noted.Allow(msg); ok {
 		//nolint:sloglint // callers pass constants
 		s.log.Warn(msg, obs.Err, err, obs.Suppressed, n)
