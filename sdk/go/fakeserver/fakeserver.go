@@ -1,0 +1,291 @@
+// Package fakeserver is an OceanChat server in the test's own process, for programs that use the SDK and for the SDK
+// itself: REST log-in, the WebSocket with its binary subprotocol, conversations, sync, refresh tokens that work once.
+// It needs no socket: clients get Server.Dial as their DialContext, so tests may run in a testing/synctest bubble.
+//
+// By rules it loses, delays, doubles and reorders answers and pushes, refuses requests, and closes connections at any
+// point with any code; see Rule. It keeps everything in memory and is not fast; it checks what a client may get wrong
+// and not what a user may: nobody is muted, blocked or limited.
+package fakeserver
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
+	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
+	wirev1 "github.com/oceanchat/oceanchat/gen/oceanchat/wire/v1"
+)
+
+// URL is where clients find the server; only Server.Dial leads there.
+const URL = "http://ocean.invalid"
+
+// Server is the whole of it. Use New and Close. It is safe for concurrent use.
+type Server struct {
+	// PageSize is how many conversations a page of a sync has. Set it before the first client connects.
+	PageSize int
+	// Heartbeat is what clients are told, in seconds.
+	Heartbeat int
+
+	web   *http.Server
+	lines *lines
+	wg    sync.WaitGroup // the loops of connections
+
+	mu       sync.Mutex // guards all below
+	rules    []*Rule
+	users    map[string]*user // by username
+	sessions map[string]*session
+	convs    map[string]*conversation
+	conns    map[*conn]struct{}
+	count    map[string]int // requests by method
+	resends  []bool         // what each message.send said
+	epoch    uint64
+	changes  uint64 // counts what syncs tell
+	issued   uint64 // access tokens
+	expired  uint64 // those up to this number have expired
+}
+
+type user struct{ id, name, password string }
+
+type conversation struct {
+	id      string
+	members map[string]*messagev1.Cursor // by user id, with how far each has read
+	entries []*messagev1.Entry
+	changed uint64
+}
+
+// New returns a server that runs. The first user's id is "u1", and so on in the order of AddUser.
+func New() *Server {
+	s := &Server{
+		PageSize: 100, Heartbeat: 30, lines: newLines(), users: map[string]*user{}, sessions: map[string]*session{},
+		convs: map[string]*conversation{}, conns: map[*conn]struct{}{}, count: map[string]int{}, epoch: 1,
+	}
+	s.web = &http.Server{Handler: s.handler(), ReadHeaderTimeout: time.Minute}
+	s.wg.Go(func() { _ = s.web.Serve(s.lines) }) // ends with Close
+	return s
+}
+
+// Close cuts every connection and waits until nothing of the server runs.
+func (s *Server) Close() {
+	_ = s.web.Close()
+	s.CutAll()
+	s.wg.Wait()
+}
+
+// Dial connects to the server, whatever the address; it is a DialContext.
+func (s *Server) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	if r := s.match(AtDial, ""); r != nil {
+		if !wait(ctx, r.delay()) {
+			return nil, ctx.Err()
+		}
+		if r.Do != Delay {
+			return nil, errors.New("connection refused")
+		}
+	}
+	return s.lines.dial(ctx)
+}
+
+// AddUser creates an account and returns the user's id.
+func (s *Server) AddUser(username, password string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := &user{fmt.Sprintf("u%d", len(s.users)+1), username, password}
+	s.users[username] = u
+	return u.id
+}
+
+// AddGroup makes a group with these users in it and returns its conversation's id. Its log is empty.
+func (s *Server) AddGroup(groupID string, userIDs ...string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conversation("g~"+groupID, userIDs...).id
+}
+
+// Direct returns the id of the conversation of two users.
+func Direct(a, b string) string { return "d~" + min(a, b) + "~" + max(a, b) }
+
+func (s *Server) conversation(id string, members ...string) *conversation {
+	c := s.convs[id]
+	if c == nil {
+		c = &conversation{id: id, members: map[string]*messagev1.Cursor{}}
+		s.convs[id] = c
+	}
+	for _, m := range members {
+		if c.members[m] == nil {
+			c.members[m] = &messagev1.Cursor{}
+		}
+	}
+	return c
+}
+
+// Append lets a user say something in a conversation, as if from a device that is no client of the test. A direct
+// conversation need not exist before; a group must.
+func (s *Server) Append(conversationID, senderID, text string) *messagev1.Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.convs[conversationID]
+	if c == nil {
+		c = s.conversation(conversationID, ends(conversationID)...)
+	}
+	return s.append(c, senderID, &messagev1.SendRequest{ClientMsgId: rand.Text(), Text: &messagev1.Text{Text: text}})
+}
+
+// append adds an entry and pushes it to all connections of all members. s.mu is held.
+func (s *Server) append(c *conversation, sender string, req *messagev1.SendRequest) *messagev1.Entry {
+	seq := uint64(len(c.entries)) + 1
+	e := &messagev1.Entry{
+		ConversationId: c.id, Seq: seq, Ordinal: seq, MessageId: fmt.Sprintf("e%dx%d", s.epoch, s.changes), ClientMsgId: req.GetClientMsgId(),
+		Kind: messagev1.EntryKind_ENTRY_KIND_TEXT, SenderId: sender, SentAt: timestamppb.Now(),
+		Body: &messagev1.Entry_Text{Text: req.GetText()}, ReplyTo: req.ReplyTo,
+	}
+	c.entries = append(c.entries, e)
+	c.members[sender] = &messagev1.Cursor{Seq: seq, Ordinal: seq}
+	s.changed(c)
+	for cn := range s.conns {
+		if c.members[cn.user] != nil && cn.live {
+			cn.pushEntry(e)
+		}
+	}
+	return e
+}
+
+func (s *Server) changed(c *conversation) {
+	s.changes++
+	c.changed = s.changes
+}
+
+// Log returns the entries of a conversation. They must not be changed.
+func (s *Server) Log(conversationID string) []*messagev1.Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.convs[conversationID]; c != nil {
+		return slices.Clone(c.entries)
+	}
+	return nil
+}
+
+// Unread returns how many messages of a conversation a user has not read.
+func (s *Server) Unread(conversationID, userID string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.convs[conversationID]; c != nil {
+		return c.view(userID).GetUnread()
+	}
+	return 0
+}
+
+// Requests returns how many requests of a method came, "auth.login" and "auth.refresh" included.
+func (s *Server) Requests(method string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count[method]
+}
+
+// Resends returns what every message.send that came said of being a repetition, in their order.
+func (s *Server) Resends() []bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.resends)
+}
+
+// Connected returns how many connections are past connect.
+func (s *Server) Connected() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for c := range s.conns {
+		if c.live {
+			n++
+		}
+	}
+	return n
+}
+
+// Unacknowledged returns how many entries were pushed on living connections and not acknowledged yet.
+func (s *Server) Unacknowledged() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var n uint64
+	for c := range s.conns {
+		n += c.n - c.acked
+	}
+	return n
+}
+
+// CutAll breaks every connection without a word.
+func (s *Server) CutAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.cut()
+	}
+}
+
+// CloseAll closes every connection with a code, after the push disconnect as the contract has it for that code.
+func (s *Server) CloseAll(code int, retryAfter time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.close(code, retryAfter, false)
+	}
+}
+
+// Push sends a push to all connections of a user, for example "typing" with a *wirev1.TypingPush.
+func (s *Server) Push(userID, method string, m proto.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.user == userID && c.live {
+			c.push(method, m)
+		}
+	}
+}
+
+// LoseLog makes the log one that has lost every entry of a conversation above a seq, with a new epoch. Clients that are
+// connected are told, if tell.
+func (s *Server) LoseLog(conversationID string, above uint64, tell bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+	if c := s.convs[conversationID]; c != nil {
+		c.entries = slices.Clip(c.entries[:min(int(above), len(c.entries))])
+		for u, read := range c.members {
+			if read.GetSeq() > above {
+				c.members[u] = &messagev1.Cursor{Seq: above, Ordinal: above}
+			}
+		}
+		s.changed(c)
+	}
+	if tell {
+		for c := range s.conns {
+			c.push("resync", &wirev1.ResyncPush{Epoch: s.epoch})
+		}
+	}
+}
+
+// view is the conversation as a member sees it.
+func (c *conversation) view(userID string) *queryv1.Conversation {
+	v := &queryv1.Conversation{
+		ConversationId: c.id, Kind: queryv1.ConversationKind_CONVERSATION_KIND_DIRECT, MinSeq: 1,
+		Head: &queryv1.Head{}, Read: proto.CloneOf(c.members[userID]),
+	}
+	if c.id[0] == 'g' {
+		v.Kind = queryv1.ConversationKind_CONVERSATION_KIND_GROUP
+	}
+	if n := len(c.entries); n > 0 {
+		last := c.entries[n-1]
+		v.LastEntry = last
+		v.Head = &queryv1.Head{Seq: last.GetSeq(), Ordinal: last.GetOrdinal(), SentAt: last.GetSentAt()}
+	}
+	v.Unread = v.GetHead().GetOrdinal() - v.GetRead().GetOrdinal()
+	return v
+}
