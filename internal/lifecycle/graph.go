@@ -111,7 +111,7 @@ func (s *sorter) visit(n *node) error {
 // the part has returned. Parts keep the values of ctx but not its end, which comes to them in order.
 func (g *graph) start(ctx context.Context) {
 	for _, n := range g.nodes {
-		n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx)) //nolint:fatcontext // one per part, not nested
 	}
 	for _, n := range g.nodes {
 		go g.run(n)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -202,16 +203,16 @@ func TestScope(t *testing.T) {
 			t.Errorf("%s: Last(3) = %d; want 3: not beyond the log's end", tt.name, got)
 		}
 		for sender, want := range map[chat.UserID]string{"bob": tt.bobs, "ann": tt.anns} {
-			got := ""
+			var got strings.Builder
 			for seq := range uint64(11) {
 				c := "."
 				if tt.s.Sees(seq, sender) {
 					c = string("0123456789a"[seq])
 				}
-				got += c
+				got.WriteString(c)
 			}
-			if got != want {
-				t.Errorf("%s: seqs of %s that are seen = %s; want %s", tt.name, sender, got, want)
+			if got.String() != want {
+				t.Errorf("%s: seqs of %s that are seen = %s; want %s", tt.name, sender, got.String(), want)
 			}
 		}
 	}

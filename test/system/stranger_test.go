@@ -1,6 +1,7 @@
 package system
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -95,9 +96,7 @@ type strangerCall struct {
 func in(method string, more client.Object) strangerCall {
 	return strangerCall{method, "NOT_FOUND", func(p place, what string) (client.Object, bool) {
 		o := client.Object{"conversationId": map[string]string{"conversation": p.conversation, "group": "g~" + p.group, "inbox": p.inbox}[what]}
-		for k, v := range more {
-			o[k] = v
-		}
+		maps.Copy(o, more)
 		return o, true
 	}}
 }
@@ -107,9 +106,7 @@ func of(method string, more func(p place) client.Object) strangerCall {
 	return strangerCall{method, "NOT_FOUND", func(p place, what string) (client.Object, bool) {
 		o := client.Object{"groupId": p.group}
 		if more != nil {
-			for k, v := range more(p) {
-				o[k] = v
-			}
+			maps.Copy(o, more(p))
 		}
 		return o, what == "group"
 	}}

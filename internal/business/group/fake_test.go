@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -67,13 +66,13 @@ type instance struct {
 
 func (w *world) instance() *instance {
 	f := &faults{}
-	net := inproc.New(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	net := inproc.New(slog.New(slog.DiscardHandler))
 	messagev1.RegisterMessageInternalServiceServer(net, &logOf{fakeLog: w.log, f: f})
 	userv1.RegisterUserInternalServiceServer(net, w.users)
 	s := group.New(w.cfg, group.Deps{
 		Groups: groupsOf{w.db, f}, Members: membersOf{w.db, f}, Cache: cacheOf{w.cache, f},
 		Limits: memory.NewLimits(memory.Config{}, w.now), Network: net, Now: w.now,
-	}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}, slog.New(slog.DiscardHandler))
 	return &instance{s, f}
 }
 
@@ -323,7 +322,7 @@ func (l *fakeLog) append(e *messagev1.Entry, permit uint64) (*messagev1.SendResp
 	}
 	e = proto.CloneOf(e)
 	e.Seq, e.Ordinal = uint64(len(l.entries[c]))+1, ordinal
-	e.SentAt = timestamppb.New(time.UnixMilli(1_700_000_000_000 + int64(e.Seq))) //nolint:gosec // small
+	e.SentAt = timestamppb.New(time.UnixMilli(1_700_000_000_000 + int64(e.Seq)))
 	if e.GetNotice() != nil {
 		l.notice[c] = e.GetSeq()
 	} else {

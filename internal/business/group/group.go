@@ -197,6 +197,6 @@ func (s *Service) unfinished(ctx context.Context) ([]store.Group, error) {
 // warn logs what a client or an outage can cause at will, at most once in a while per key.
 func (s *Service) warn(ctx context.Context, key, msg string, err error) {
 	if n, ok := s.quiet.Allow(key); ok {
-		s.log.WarnContext(ctx, msg, obs.Err, err, obs.Suppressed, n)
+		s.log.WarnContext(ctx, msg, obs.Err, err, obs.Suppressed, n) //nolint:sloglint // each caller passes a constant
 	}
 }

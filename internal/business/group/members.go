@@ -213,7 +213,7 @@ func page(req *groupv1.ListMembersRequest) (size, offset int, err error) {
 		if !ok || convErr != nil {
 			broken = append(broken, fault.Field{Field: "pageToken", Rule: "the nextPageToken of an earlier answer"})
 		}
-		offset = int(n) //nolint:gosec // 31 bits
+		offset = int(n)
 	}
 	if len(broken) > 0 {
 		return 0, 0, fault.InvalidFields(broken...)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/proto"
 
 	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
 	"github.com/oceanchat/oceanchat/internal/fault"
@@ -46,7 +45,7 @@ func TestMaySend(t *testing.T) {
 	check("bob muted", map[string]fault.Reason{"ann": "", "bob": fault.Muted, "cyd": ""})
 	at = at.Add(2 * time.Hour)
 	check("the mute is over", map[string]fault.Reason{"bob": ""})
-	if _, err := s.Update(as(t, "bob"), &groupv1.UpdateRequest{GroupId: id, MuteAll: proto.Bool(true)}); err != nil {
+	if _, err := s.Update(as(t, "bob"), &groupv1.UpdateRequest{GroupId: id, MuteAll: new(true)}); err != nil {
 		t.Fatal(err)
 	}
 	check("all muted", map[string]fault.Reason{"ann": "", "bob": "", "cyd": fault.Muted, "eve": fault.NotMember})

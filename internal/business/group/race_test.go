@@ -157,7 +157,7 @@ func storm(t *testing.T, seed uint64) {
 	ctx, stop := context.WithCancel(t.Context())
 	var writers, readers sync.WaitGroup
 	for n := range uint64(4) {
-		rng := rand.New(rand.NewPCG(seed, n)) //nolint:gosec // repeatable, not secret
+		rng := rand.New(rand.NewPCG(seed, n))
 		writers.Go(func() {
 			s := w.instance()
 			for range 60 {
@@ -171,7 +171,7 @@ func storm(t *testing.T, seed uint64) {
 	}
 	reader := w.instance()
 	for n := range uint64(3) {
-		rng := rand.New(rand.NewPCG(seed, 100+n)) //nolint:gosec // repeatable, not secret
+		rng := rand.New(rand.NewPCG(seed, 100+n))
 		readers.Go(func() {
 			for ctx.Err() == nil {
 				checkAnswer(t, w, reader, id, []string{"ann", "bob", "cyd", "dan", "eve", "fay", "gus"}[rng.IntN(7)])

@@ -106,7 +106,7 @@ func (s *Service) answer(ctx context.Context, id chat.GroupID, u chat.UserID) (*
 	}
 	return &groupv1.GroupResponse{Group: &groupv1.Group{
 		GroupId: string(g.ID), Name: g.Name, Avatar: g.Avatar, Description: g.Description, Announcement: g.Announcement,
-		OwnerId: string(g.OwnerID), MemberCount: int32(g.MemberCount), //nolint:gosec // bounded by MaxMembers
+		OwnerId: string(g.OwnerID), MemberCount: int32(g.MemberCount),
 		JoinMode: groupv1.JoinMode(g.JoinMode), HistoryVisibility: groupv1.HistoryVisibility(g.HistoryVisibility),
 		MuteAll: g.MuteAll, Role: groupv1.Role(m.Role), CreatedAt: timestamppb.New(g.CreatedAt),
 	}}, nil

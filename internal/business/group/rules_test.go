@@ -178,7 +178,7 @@ func TestNotices(t *testing.T) {
 	mustDo("bob", update("H"))
 	mustDo("bob", update("H")) // changes nothing
 	mustDo("ann", func(s *instance, ctx context.Context, id string) error {
-		_, err := s.Update(ctx, &groupv1.UpdateRequest{GroupId: id, MuteAll: proto.Bool(true)})
+		_, err := s.Update(ctx, &groupv1.UpdateRequest{GroupId: id, MuteAll: new(true)})
 		return err
 	})
 	mustDo("bob", mute("cyd", time.Hour))
@@ -331,11 +331,11 @@ func TestBadInput(t *testing.T) {
 			return err
 		}, "mutedUntil"},
 		{"description", func() error {
-			_, err := s.Update(ctx, &groupv1.UpdateRequest{GroupId: id, Description: proto.String(strings.Repeat("x", 1001))})
+			_, err := s.Update(ctx, &groupv1.UpdateRequest{GroupId: id, Description: new(strings.Repeat("x", 1001))})
 			return err
 		}, "description"},
 		{"avatar", func() error {
-			_, err := s.Update(ctx, &groupv1.UpdateRequest{GroupId: id, Avatar: proto.String(strings.Repeat("x", 513))})
+			_, err := s.Update(ctx, &groupv1.UpdateRequest{GroupId: id, Avatar: new(strings.Repeat("x", 513))})
 			return err
 		}, "avatar"},
 		{"join mode", func() error {
@@ -443,7 +443,7 @@ func TestUpdateMember(t *testing.T) {
 	id := w.create(t, s)
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
 	r, err := s.UpdateMember(as(t, "ann"), &groupv1.UpdateMemberRequest{
-		GroupId: id, UserId: "cyd", Role: groupv1.Role_ROLE_ADMIN.Enum(), MutedUntil: timestamppb.New(until), Nickname: proto.String("C"),
+		GroupId: id, UserId: "cyd", Role: groupv1.Role_ROLE_ADMIN.Enum(), MutedUntil: timestamppb.New(until), Nickname: new("C"),
 	})
 	m := r.GetMember()
 	if err != nil || m.GetRole() != groupv1.Role_ROLE_ADMIN || !m.GetMutedUntil().AsTime().Equal(until) || m.GetNickname() != "C" ||
@@ -454,7 +454,7 @@ func TestUpdateMember(t *testing.T) {
 		t.Errorf("notices = %v; want one roleChanged for all three", n)
 	}
 	r, err = s.UpdateMember(as(t, "ann"), &groupv1.UpdateMemberRequest{
-		GroupId: id, UserId: "cyd", MutedUntil: &timestamppb.Timestamp{}, Nickname: proto.String(""),
+		GroupId: id, UserId: "cyd", MutedUntil: &timestamppb.Timestamp{}, Nickname: new(""),
 	})
 	if err != nil || r.GetMember().GetMutedUntil() != nil || r.GetMember().GetNickname() != "" {
 		t.Errorf("UpdateMember with nulls = %v, %v; want mute and nickname cleared", r, err)

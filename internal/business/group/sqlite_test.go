@@ -2,7 +2,6 @@ package group_test
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -32,7 +31,7 @@ func TestOverSQLite(t *testing.T) {
 		}
 	})
 	w := newWorld(t)
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	quiet := slog.New(slog.DiscardHandler)
 	net := inproc.New(quiet)
 	messagev1.RegisterMessageInternalServiceServer(net, &logOf{fakeLog: w.log, f: &faults{}})
 	userv1.RegisterUserInternalServiceServer(net, w.users)

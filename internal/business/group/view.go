@@ -76,7 +76,7 @@ func (c *cached) drop(ctx context.Context, g chat.GroupID) error {
 
 func (c *cached) warn(ctx context.Context, msg string, err error) {
 	if n, ok := c.quiet.Allow("cache"); ok {
-		c.log.WarnContext(ctx, msg, obs.Err, err, obs.Suppressed, n)
+		c.log.WarnContext(ctx, msg, obs.Err, err, obs.Suppressed, n) //nolint:sloglint // each caller passes a constant
 	}
 }
 

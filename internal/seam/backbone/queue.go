@@ -109,7 +109,7 @@ func Judge(ctx context.Context, c Consumer, t Task) (v Verdict) {
 		if v.Act != ActDone && v.Act != ActPark {
 			v.Act = ActRetry
 			if t.Tries >= c.MaxTries {
-				v = Park(fmt.Errorf("given up after %d tries: %v", t.Tries, v.Err))
+				v = Park(fmt.Errorf("given up after %d tries: %w", t.Tries, v.Err))
 			}
 		}
 	}()

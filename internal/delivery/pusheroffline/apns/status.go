@@ -6,7 +6,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline/vendorapi"
 )
 
-const badDeviceToken = "BadDeviceToken" //nolint:gosec // a reason, no credential
+const badDeviceToken = "BadDeviceToken"
 
 // reasons holds those that their status alone does not tell.
 var reasons = map[string]vendorapi.Class{

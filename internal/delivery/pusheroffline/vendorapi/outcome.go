@@ -19,8 +19,10 @@ const (
 
 // String returns the label of metrics and log lines.
 func (c Class) String() string {
-	names := [...]string{"none", "accepted", "token_dead", "auth_expired", "throttled", "quota_day", "transient",
-		"rejected", "misconfigured"}
+	names := [...]string{
+		"none", "accepted", "token_dead", "auth_expired", "throttled", "quota_day", "transient",
+		"rejected", "misconfigured",
+	}
 	if int(c) < len(names) {
 		return names[c]
 	}

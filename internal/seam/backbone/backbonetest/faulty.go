@@ -111,6 +111,7 @@ func (f *Faulty) Append(ctx context.Context, data []byte, expect uint64) (uint64
 	}
 	f.mu.Unlock()
 	switch fault {
+	case Pass:
 	case LoseAck:
 		if _, err := f.Log.Append(ctx, data, expect); err != nil {
 			return 0, err

@@ -32,7 +32,8 @@ func childRlimit(dir string) error {
 		return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: min(soft, was.Max), Max: was.Max})
 	}
 	limit := uint64(0)
-	return fullDisk(embedded.Config{Reserve: 1}, disk{dir,
+	return fullDisk(embedded.Config{Reserve: 1}, disk{
+		dir,
 		func() error { // a little more than the largest file there is
 			err := filepath.Walk(dir, func(_ string, i os.FileInfo, err error) error {
 				if err == nil {
@@ -81,7 +82,8 @@ func smallDisk(dir string, free int64) disk {
 		os.Exit(exitNoMount)
 	}
 	ballast := filepath.Join(dir, "ballast")
-	return disk{dir,
+	return disk{
+		dir,
 		func() error {
 			var st syscall.Statfs_t
 			if err := syscall.Statfs(dir, &st); err != nil {

@@ -172,11 +172,13 @@ type logger struct {
 	fatal chan string
 }
 
-func (l *logger) Noticef(f string, v ...any) { l.log.Debug("nats: " + fmt.Sprintf(f, v...)) }
-func (l *logger) Warnf(f string, v ...any)   { l.log.Warn("nats: " + fmt.Sprintf(f, v...)) }
-func (l *logger) Errorf(f string, v ...any)  { l.log.Error("nats: " + fmt.Sprintf(f, v...)) }
-func (l *logger) Debugf(f string, v ...any)  { l.log.Debug("nats: " + fmt.Sprintf(f, v...)) }
-func (l *logger) Tracef(string, ...any)      {}
+func (l *logger) Noticef(f string, v ...any) {
+	l.log.Debug("nats-server", "line", fmt.Sprintf(f, v...))
+}
+func (l *logger) Warnf(f string, v ...any)  { l.log.Warn("nats-server", "line", fmt.Sprintf(f, v...)) }
+func (l *logger) Errorf(f string, v ...any) { l.log.Error("nats-server", "line", fmt.Sprintf(f, v...)) }
+func (l *logger) Debugf(f string, v ...any) { l.log.Debug("nats-server", "line", fmt.Sprintf(f, v...)) }
+func (l *logger) Tracef(string, ...any)     {}
 
 // Fatalf must not end the process: start returns the text as an error.
 func (l *logger) Fatalf(f string, v ...any) {

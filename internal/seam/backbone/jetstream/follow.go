@@ -349,7 +349,7 @@ func backoff(first, most time.Duration, try int) time.Duration {
 	if shift := try - 1; shift < 20 && first<<shift < most {
 		d = first << shift
 	}
-	return d - rand.N(d/2+1)
+	return d - rand.N(d/2+1) //nolint:gosec // jitter, not secret
 }
 
 func orDefault[T int | time.Duration](v, def T) T {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -194,9 +195,7 @@ const (
 // Bury stores t in the dead-letter stream; it is there when Bury returns nil.
 func (b *Backbone) Bury(ctx context.Context, q backbone.QueueName, t backbone.Task, h nats.Header, cause error) error {
 	m := &nats.Msg{Subject: backbone.DeadPrefix + string(q) + "." + t.Topic, Data: t.Data, Header: nats.Header{}}
-	for k, v := range h {
-		m.Header[k] = v
-	}
+	maps.Copy(m.Header, h)
 	m.Header.Del(js.MsgIDHeader) // else the server would take a second letter for a repetition
 	m.Header.Set(headerQueue, string(q))
 	m.Header.Set(headerTopic, t.Topic)
