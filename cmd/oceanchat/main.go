@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/oceanchat/oceanchat/internal/app"
+	"github.com/oceanchat/oceanchat/internal/command"
 )
 
 func main() {
@@ -16,5 +17,7 @@ func main() {
 		<-ctx.Done()
 		stop() // a second signal ends the process at once
 	}()
-	os.Exit(app.Main(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(app.Main(ctx, command.Call{
+		Args: os.Args[1:], Env: os.Environ(), In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: app.Version,
+	}))
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/oceanchat/oceanchat/internal/command"
 	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/obs"
 )
@@ -20,27 +21,36 @@ import (
 // Version is set when a release is built.
 var Version = "dev"
 
-// Main runs the command line and returns the exit code: 0 success, 1 failure, 2 wrong usage. It serves until ctx ends.
-func Main(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+// commands are what the binary does besides serving; each reads its own flags.
+var commands = map[string]func(context.Context, command.Call) int{}
+
+// Main runs the command line and returns the exit code, one of package command. It serves until ctx ends.
+func Main(ctx context.Context, call command.Call) int {
+	if len(call.Args) > 0 && commands[call.Args[0]] != nil {
+		run := commands[call.Args[0]]
+		call.Args = call.Args[1:]
+		return run(ctx, call)
+	}
+	stdout, stderr := call.Out, call.Err
 	var cfg Config
-	loaded, err := config.Load(&cfg, config.Sources{Args: args, Env: env})
+	loaded, err := config.Load(&cfg, config.Sources{Args: call.Args, Env: call.Env})
 	if errors.Is(err, config.ErrHelp) {
 		return help(stdout, stderr)
 	}
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "oceanchat: %v\nRun 'oceanchat --help' for usage.\n", err)
-		return 2
+		return command.Usage
 	}
-	if run := command(loaded.Args); run != nil {
+	if run := about(loaded.Args); run != nil {
 		if err := run(stdout); err != nil {
 			_, _ = fmt.Fprintf(stderr, "oceanchat: %v\n", err)
-			return 1
+			return command.Failed
 		}
-		return 0
+		return command.OK
 	}
 	if err := checkTargets(loaded.Args); err != nil {
 		_, _ = fmt.Fprintf(stderr, "oceanchat: %v\nRun 'oceanchat --help' for usage.\n", err)
-		return 2
+		return command.Usage
 	}
 	log := obs.NewLogger(stderr, cfg.Logs.Format, cfg.Logs.Level)
 	for _, w := range loaded.Warnings {
@@ -48,13 +58,13 @@ func Main(ctx context.Context, args, env []string, stdout, stderr io.Writer) int
 	}
 	if err := serve(ctx, &cfg, log, stdout); err != nil {
 		log.ErrorContext(ctx, "stopped with an error", obs.Err, err)
-		return 1
+		return command.Failed
 	}
-	return 0
+	return command.OK
 }
 
-// command returns what the binary does besides serving, by its words; nil if they are none.
-func command(words []string) func(w io.Writer) error {
+// about returns what the binary tells of itself and its settings, by the words that ask for it; nil if they are none.
+func about(words []string) func(w io.Writer) error {
 	switch strings.Join(words, " ") {
 	case "version":
 		return printVersion

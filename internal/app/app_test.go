@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/oceanchat/oceanchat/internal/app"
+	"github.com/oceanchat/oceanchat/internal/command"
 )
 
 // The thirteen targets of SYSTEM.md, by the names that operators use.
@@ -26,7 +27,7 @@ func TestTargets(t *testing.T) {
 func TestSettingsPage(t *testing.T) {
 	const page = "../../docs/reference/configuration.md"
 	var out, errs bytes.Buffer
-	if code := app.Main(t.Context(), []string{"config", "doc"}, nil, &out, &errs); code != 0 {
+	if code := app.Main(t.Context(), command.Call{Args: []string{"config", "doc"}, Out: &out, Err: &errs}); code != 0 {
 		t.Fatalf("config doc = %d: %s", code, errs.String())
 	}
 	got, err := os.ReadFile(page)

@@ -13,6 +13,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/oceanchat/oceanchat/internal/app"
+	"github.com/oceanchat/oceanchat/internal/command"
 )
 
 // The operations port tells how the process stops until everything else has: it opens first and closes last.
@@ -23,10 +24,10 @@ func TestOpsPortStopsLast(t *testing.T) {
 	code := make(chan int, 1)
 	var log text
 	go func() {
-		code <- app.Main(ctx, []string{
+		code <- app.Main(ctx, command.Call{Out: io.Discard, Err: &log, Args: []string{
 			"--data-dir", t.TempDir(), "--http-addr", web, "--ops-addr", ops, "--tcp-addr", "",
 			"--ws-gateway-drain-spread", "0s", "--ws-gateway-close-timeout", "1m", "--drain-timeout", "2m",
-		}, nil, io.Discard, &log)
+		}})
 	}()
 	readyz := func() int {
 		resp, err := http.Get("http://" + ops + "/readyz")
@@ -116,7 +117,7 @@ func TestSettingsFit(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, errs strings.Builder
-			code := app.Main(t.Context(), append([]string{"config", "check"}, tt.args...), nil, &out, &errs)
+			code := app.Main(t.Context(), command.Call{Args: append([]string{"config", "check"}, tt.args...), Out: &out, Err: &errs})
 			if ok := code == 0; ok != (tt.want == "") || !strings.Contains(errs.String(), tt.want) {
 				t.Errorf("config check %q = %d, %q; want an error that names %q", tt.args, code, errs.String(), tt.want)
 			}

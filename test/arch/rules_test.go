@@ -72,7 +72,7 @@ var layers = []layer{
 
 	{from: "internal/app/...", may: []string{"internal/...", "gen/...", "sdk/go/...", "web/..."}, why: "level 6: the hall knows all but the door"},
 	{from: "internal/command/...", may: []string{"internal/...", "gen/...", "sdk/go/..."}, why: "level 6: what the binary does besides serving"},
-	{from: "cmd/oceanchat", may: []string{"internal/app", "internal/config", "internal/obs"}, why: "level 7: parse, run, exit code"},
+	{from: "cmd/oceanchat", may: []string{"internal/app", "internal/command", "internal/config", "internal/obs"}, why: "level 7: parse, run, exit code"},
 	{from: "sdk/go/...", may: level1, why: "a client has the contract and nothing of the server"},
 	{from: "web/...", why: "the web client's files, embedded"},
 	{from: "tools/...", may: level1, why: "helpers of development, no part of the product"},
@@ -108,7 +108,6 @@ var notYet = []string{
 	"internal/seam/store/mongo",
 	"internal/seam/faststate/redis",
 	"internal/seam/calls/nats",
-	"internal/command/...",
 	"web/...",
 }
 
