@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -114,6 +115,38 @@ func TestRepeatedID(t *testing.T) {
 		t.Errorf("after storing and a restart the repeated Append = %+v; want %+v", again, first)
 	}
 	contiguous(t, s, map[string]uint64{})
+}
+
+// Invariant 3: twins that arrive while another publish is under way, and would share the next batch, have one effect.
+func TestTwinsInOneBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStream("a")
+		release := make(chan struct{})
+		s.script(func(n int, _ []byte) error {
+			if n == 1 {
+				<-release
+			}
+			return nil
+		}, nil)
+		l, stop := open(t, s, newDatabase(), seldom)
+		var wg sync.WaitGroup
+		wg.Go(func() { appendText(t, l, "first") })
+		synctest.Wait()
+		var twins [8]convlog.Result
+		for i := range twins {
+			wg.Go(func() { twins[i] = appendText(t, l, "twin") })
+		}
+		synctest.Wait() // now all of them wait for the first publish
+		close(release)
+		wg.Wait()
+		for i, r := range twins {
+			if r != twins[0] || r.Seq != 2 {
+				t.Errorf("twin %d = %+v; want seq 2, like the first one's %+v", i, r, twins[0])
+			}
+		}
+		contiguous(t, s, map[string]uint64{"first": 1, "twin": 2})
+		stop()
+	})
 }
 
 // Invariant 3 beyond the remembered ids: a resend is looked up among what is not stored, and in the database.
