@@ -139,7 +139,7 @@ func TestTenthBrokenFrame(t *testing.T) {
 	c.wantClose(4004)
 }
 
-// WSGW-2: connect's errors are answered first, then the connection closes with 4001.
+// WSGW-2: connect's errors are answered first, then the connection closes with 4001, or with 4008 if the server failed.
 func TestConnectRefused(t *testing.T) {
 	w := start(t)
 	w.sessions.set("s-denied", faststate.Denied)
@@ -185,7 +185,7 @@ func TestConnectRefused(t *testing.T) {
 		if m := c.read(); m.Error == nil || m.Error.Data.Reason != "SESSION_STORE_DOWN" || strings.Contains(m.raw, "route") {
 			t.Errorf("connect answered %s; want SESSION_STORE_DOWN without the cause", m.raw)
 		}
-		c.wantClose(4001)
+		c.wantClose(4008) // it is no fault of the token
 	})
 }
 

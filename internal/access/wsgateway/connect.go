@@ -66,7 +66,8 @@ func (c *conn) connect(id wire.ID, req *wirev1.ConnectRequest) {
 	c.open(id, req.GetAcks(), resp)
 }
 
-// refuseConnect answers the error, then closes.
+// refuseConnect answers the error, then closes. A failure of ours is no reason for a client to throw its token away: after
+// 4001 it refreshes, tries once more and gives up; after 4008 it backs off and comes back.
 func (c *conn) refuseConnect(id wire.ID, err error) {
 	if errors.Is(err, errClosed) {
 		return
@@ -78,7 +79,12 @@ func (c *conn) refuseConnect(id wire.ID, err error) {
 	if id.Present() {
 		answer = c.encodeError(id, err)
 	}
-	c.farewellAfter(answer, notAuthenticated, "not authenticated")
+	switch f.Code {
+	case fault.Unavailable, fault.Internal, fault.ResourceExhausted:
+		c.farewellAfter(answer, tooMany, "the server cannot take the connection now")
+	default:
+		c.farewellAfter(answer, notAuthenticated, "not authenticated")
+	}
 }
 
 // authenticate checks token, device and session, in this order, and makes the connection known by its session.
