@@ -72,10 +72,7 @@ func Load(root any, src Sources) (Loaded, error) {
 			errs = append(errs, v.apply())
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return loaded, err
-	}
-	return loaded, s.validate()
+	return loaded, errors.Join(append(errs, s.validate())...)
 }
 
 // Validate checks the rules of *root's tags, and calls Validate() error of every nested struct that has it, also when

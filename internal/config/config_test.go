@@ -213,6 +213,7 @@ func TestLoadErrors(t *testing.T) {
 		}},
 		{"negative", "", nil, []string{"--api-gateway-rate-limit=-1", "--api-gateway-retries=-1"}, []string{
 			`api_gateway.retries = "-1" (flag --api-gateway-retries): want a whole number, 0 or above`,
+			`api_gateway.rate_limit = "-1" (flag --api-gateway-rate-limit): want at least 0`,
 		}},
 		{"below the bound", "", nil, []string{"--api-gateway-rate-limit=-1", "--log-max-bytes=1KiB"}, []string{
 			`api_gateway.rate_limit = "-1" (flag --api-gateway-rate-limit): want at least 0`,
@@ -236,10 +237,10 @@ func TestLoadErrors(t *testing.T) {
 			`data_dir = "" (environment OCEANCHAT_DATA_DIR): want a value that is not empty`,
 		}},
 		{"no address", "", nil, []string{"--http-addr", "8080"}, []string{
-			`http.addr = "8080" (flag --http-addr): want host:port or :port`,
+			`http.addr = "8080" (flag --http-addr): want host:port or :port, with a port up to 65535`,
 		}},
 		{"no port", "", nil, []string{"--http-addr", ":http"}, []string{
-			`http.addr = ":http" (flag --http-addr): want host:port or :port`,
+			`http.addr = ":http" (flag --http-addr): want host:port or :port, with a port up to 65535`,
 		}},
 		{"unknown flags", "", nil, []string{"--htp-addr=secret", "-v"}, []string{
 			"unknown flag --htp-addr; --help lists all", "unknown flag -v; --help lists all",

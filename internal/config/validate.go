@@ -71,7 +71,7 @@ func (f *field) broken() []string {
 	if f.format == formatAddr {
 		for _, addr := range f.texts() {
 			if !isAddr(addr) {
-				rules = append(rules, "want host:port or :port")
+				rules = append(rules, "want host:port or :port, with a port up to 65535")
 			}
 		}
 	}

@@ -18,7 +18,11 @@ func (f *field) set(values []string) error {
 		f.value.Set(reflect.ValueOf(slices.Clone(values)))
 		return nil
 	}
-	return setText(f.value, values[0])
+	err := setText(f.value, values[0])
+	if err != nil && f.enum != nil {
+		return errors.New("want one of " + strings.Join(f.enum, ", "))
+	}
+	return err
 }
 
 // split turns a text from a tag, a variable or a flag into values.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // startTimeout bounds a start; a log of gigabytes takes well under a second.
@@ -61,11 +62,28 @@ func (s *Server) options() (*natsserver.Options, users, error) {
 	if u.guestPassword, err = guestPassword(u.credentials); err != nil {
 		return nil, users{}, err
 	}
+	own, err := hashed(u.ownPassword)
+	if err != nil {
+		return nil, users{}, err
+	}
+	guest, err := hashed(u.guestPassword)
+	if err != nil {
+		return nil, users{}, err
+	}
 	o.Users = []*natsserver.User{
-		{Username: u.own, Password: u.ownPassword},
-		{Username: u.guest, Password: u.guestPassword, Permissions: guestPermissions()},
+		{Username: u.own, Password: own},
+		{Username: u.guest, Password: guest, Permissions: guestPermissions()},
 	}
 	return o, u, nil
+}
+
+// hashed returns what the server keeps of a password. It is random, so the cheapest hash will do; the server warns of none.
+func hashed(password string) (string, error) {
+	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		return "", fmt.Errorf("hash a nats password: %w", err)
+	}
+	return string(h), nil
 }
 
 // guestPermissions lets a program read the stream of events and nothing else: it cannot publish a
@@ -118,7 +136,7 @@ func (s *Server) announce(srv *natsserver.Server, o *natsserver.Options, u users
 	if err := os.Rename(tmp, u.credentials); err != nil {
 		return fmt.Errorf("write nats credentials: %w", err)
 	}
-	s.log.Info("embedded nats listens", "addr", a.String(), "credentials", u.credentials)
+	s.log.Info("embedded nats listens", "addr", a.String(), "file", u.credentials)
 	return nil
 }
 

@@ -77,7 +77,11 @@ func Options(log *slog.Logger) []nats.Option {
 			}
 			log.Warn("backbone connection reports an error", "subject", subject, "err", err)
 		}),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("backbone disconnected", "err", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // nil: we closed it
+				log.Warn("backbone disconnected", "err", err)
+			}
+		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("backbone connected again") }),
 		nats.Name("oceanchat"),
 		nats.MaxReconnects(-1),
