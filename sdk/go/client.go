@@ -76,6 +76,8 @@ type Client struct {
 	log   *slog.Logger
 	pulls chan struct{} // a place for each pull at work
 	keys  chan struct{} // held by who gets a token
+	hurry chan struct{} // has a token when waiting is to end
+	clock func() time.Time
 
 	mu      sync.Mutex // guards all below; no network call is made under it
 	state   State
@@ -93,8 +95,11 @@ type Client struct {
 	readers   map[*reader]struct{}
 	cursors   map[string]map[string]uint64 // by reader's name and conversation
 	begun     map[string]uint64            // where conversations ended when the client was first online; nil before
+	beginning map[string]uint64            // the same, while that connection is syncing
+	pushed    map[string]uint64            // the first seq that was pushed meanwhile
 	ears      map[*ear]struct{}
 	loggedIn  bool // the password was used since the start
+	probed    time.Time
 }
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -125,7 +130,7 @@ func New(opts Options) (*Client, error) {
 	}
 	return &Client{
 		opts: opts, at: at, rest: REST{opts.URL, opts.HTTP}, store: opts.Store, log: opts.Logger,
-		pulls: make(chan struct{}, maxPulls), keys: make(chan struct{}, 1),
+		pulls: make(chan struct{}, maxPulls), keys: make(chan struct{}, 1), hurry: make(chan struct{}, 1), clock: time.Now,
 		state: State{Phase: Idle}, changed: make(chan struct{}), convs: map[string]*conv{}, outbox: newOutbox(),
 		readers: map[*reader]struct{}{}, cursors: map[string]map[string]uint64{}, ears: map[*ear]struct{}{},
 	}, nil

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
@@ -144,6 +146,14 @@ func (v *Conversation) Send(ctx context.Context, m Message) (Receipt, error) {
 		return Receipt{}, ctx.Err()
 	}
 	return r, err
+}
+
+// Reply answers an entry in its conversation, as Send does. The same text to the same entry is sent once, also by a later
+// process, so a bot may answer again what it is not sure to have answered.
+func (c *Client) Reply(ctx context.Context, e *messagev1.Entry, text string) (Receipt, error) {
+	sum := sha256.Sum256([]byte(e.GetMessageId() + " " + text))
+	m := Message{Text: text, ReplyTo: e.GetMessageId(), ID: "re-" + hex.EncodeToString(sum[:16])}
+	return c.Conversation(ID(e.GetConversationId())).Send(ctx, m)
 }
 
 // Enqueue stores a message and returns; the client sends it as soon as it can, also after a restart with the same Store.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync/atomic"
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	"github.com/oceanchat/oceanchat/sdk/go/store"
@@ -27,7 +28,7 @@ var (
 )
 
 // Resume begins where the loop of this name ended, also in an earlier process with the same Store, and the first time
-// with what came since the client was first online. An entry counts as done when the loop's body has gone on to the next, so one that the body returned or broke
+// with what came since the client first connected. An entry counts as done when the loop's body has gone on to the next, so one that the body returned or broke
 // off at, or died at, comes again: give answers to it a Message.ID made from it. Two loops of one name at the same time
 // share the place and must not be.
 func Resume(name string) From { return From{name: "r " + name} }
@@ -70,7 +71,34 @@ func (r *reader) truncate(conversation string, last uint64) {
 // A conversation that comes to the user meanwhile is read from its first entry, or, if it is longer than 300, from its
 // end. After the server's log was restored from an older state, seqs may come again with other entries.
 func (c *Client) Entries(ctx context.Context, from From) iter.Seq2[*messagev1.Entry, error] {
-	return c.entries(ctx, func() (*reader, error) { return c.newReader(from) })
+	var placed atomic.Pointer[reader]
+	if from == Live {
+		placed.Store(c.placeNow())
+	}
+	return c.entries(ctx, func() (*reader, error) {
+		if r := placed.Swap(nil); r != nil { // a second loop over it begins at its own start
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			for id, cv := range c.convs { // what was taken back since
+				r.truncate(id, cv.log.End())
+			}
+			return r, nil
+		}
+		return c.newReader(from)
+	})
+}
+
+// placeNow places a reader at what is the end now, so that Live means the call and not the loop that may begin later. It
+// returns nil before the client was first online: then nothing comes before the loop.
+func (c *Client) placeNow() *reader {
+	c.mu.Lock()
+	begun := c.begun != nil
+	c.mu.Unlock()
+	if !begun {
+		return nil
+	}
+	r, _ := c.newReader(Live) // it writes nothing, so nothing fails
+	return r
 }
 
 // newReader places a reader. The client is online, so every conversation is known.

@@ -3,74 +3,78 @@ package oceanchat_test
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
 
 	oceanchat "github.com/oceanchat/oceanchat/sdk/go"
 	"github.com/oceanchat/oceanchat/sdk/go/fakeserver"
 )
 
-// echo is a bot that answers every text with the same text, once, also over restarts if the client has a Store.
-func echo(ctx context.Context, c *oceanchat.Client) error {
+// echo is a whole bot: it answers every message with the same text, until ctx ends.
+func echo(ctx context.Context, url, password string) error {
+	c, err := oceanchat.New(oceanchat.Options{URL: url, Username: "echo", Password: password, DeviceID: "echo-1"})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.Start(ctx); err != nil {
+		return err
+	}
 	for e, err := range c.Entries(ctx, oceanchat.Resume("echo")) {
 		if err != nil {
 			return err
 		}
-		if e.GetText() == nil || e.GetSenderId() == c.UserID() {
-			continue
-		}
-		answer := oceanchat.Message{Text: "You said: " + e.GetText().GetText(), ID: "re-" + e.GetMessageId()}
-		if _, err := c.Conversation(oceanchat.ID(e.GetConversationId())).Send(ctx, answer); err != nil {
-			return err
+		if text := e.GetText().GetText(); text != "" && e.GetSenderId() != c.UserID() {
+			if _, err := c.Reply(ctx, e, "You said: "+text); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// connect returns a client that is online. For a real server the URL is all that is needed to find it.
-func connect(ctx context.Context, srv *fakeserver.Server, username string) (*oceanchat.Client, error) {
-	c, err := oceanchat.New(oceanchat.Options{
-		URL: fakeserver.URL, DialContext: srv.Dial, Username: username, Password: "a good password", DeviceID: username + "-1",
-	})
-	if err != nil {
-		return nil, err
-	}
-	return c, c.Start(ctx)
-}
-
 func Example() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	srv := fakeserver.New()
-	defer srv.Close()
-	srv.AddUser("echo", "a good password")
-	srv.AddUser("ann", "a good password")
+	fake := fakeserver.New() // a real one is at an address such as https://chat.example.org
+	web := httptest.NewServer(fake)
+	defer web.Close()
+	defer fake.Close()
+	fake.AddUser("echo", "a good password")
+	fake.AddUser("ann", "another password")
+	ended := make(chan error)
+	go func() { ended <- echo(ctx, web.URL, "a good password") }()
 
-	bot, err := connect(ctx, srv, "echo")
+	if err := fake.Await(ctx, 1); err != nil { // the bot: it answers what comes from its first start on
+		fmt.Println(err)
+		return
+	}
+	ann, err := oceanchat.New(oceanchat.Options{URL: web.URL, Username: "ann", Password: "another password", DeviceID: "ann-1"})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer bot.Close()
-	done := make(chan error)
-	go func() { done <- echo(ctx, bot) }()
-
-	ann, err := connect(ctx, srv, "ann")
+	if err := ann.Start(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+	bot, err := ann.FindUser(ctx, "echo")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer ann.Close()
-	if _, err := ann.Conversation(oceanchat.User("u1")).Send(ctx, oceanchat.Text("hello")); err != nil {
+	if _, err := ann.Conversation(oceanchat.User(bot.GetUserId())).Send(ctx, oceanchat.Text("hello")); err != nil {
 		fmt.Println(err)
 		return
 	}
 	for e := range ann.Entries(ctx, oceanchat.Beginning) {
 		fmt.Println(e.GetText().GetText())
-		if e.GetSenderId() == "u1" {
+		if e.GetSenderId() == bot.GetUserId() {
 			break
 		}
 	}
+	ann.Close()
 	cancel()
-	<-done
+	<-ended
 	// Output:
 	// hello
 	// You said: hello

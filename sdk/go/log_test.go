@@ -480,3 +480,32 @@ func TestStoreFails(t *testing.T) {
 		}
 	})
 }
+
+// What comes while the first connection is still syncing is new: a bot that resumes for the first time answers it.
+func TestResumeFromTheConnection(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.srv.PageSize = 1
+		w.srv.AddGroup("g1", "u1", "u2")
+		w.srv.Append("g~g1", "u2", "old")
+		w.srv.Append("d~u1~u3", "u3", "old")
+		w.srv.Play("delay request query.sync by=2s")
+		c := w.client(w.options("ann"))
+		started := make(chan error, 1)
+		go func() { started <- c.Start(t.Context()) }()
+		synctest.Wait()
+		w.srv.Append(direct, "u2", "hello")       // a conversation that is new
+		w.srv.Append("g~g1", "u2", "hello again") // one that is on the page to come
+		w.srv.Append("d~u1~u3", "u3", "you too")  // one that was on the first page
+		if err := <-started; err != nil {
+			t.Fatal(err)
+		}
+		in := listen(t.Context(), c, oceanchat.Resume("bot"))
+		got := map[string]bool{}
+		for _, line := range in.take(t, 3) {
+			got[line] = true
+		}
+		if !got[direct+"/1 hello"] || !got["d~u1~u3/2 you too"] || !got["g~g1/2 hello again"] {
+			t.Errorf("entries = %v; want what came during the sync", got)
+		}
+	})
+}

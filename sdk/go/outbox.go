@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ type outbox struct {
 
 // queue holds the messages to one conversation; only the first is sent.
 type queue struct {
+	name  string
 	items []*item
 	busy  bool
 	tries int
@@ -43,7 +45,8 @@ type queue struct {
 type item struct {
 	store.Item
 	req    *messagev1.SendRequest
-	tried  bool // it may have reached the server
+	q      *queue // where it waits; nil when it does not
+	tried  bool   // it may have reached the server
 	failed *Error
 	kept   bool          // stays here when it fails, until the application looks at it
 	done   chan struct{} // closed when the fate is known, or the item is gone
@@ -96,12 +99,25 @@ func (o *outbox) push(me string, it *item) {
 	name := lane(me, it.req)
 	q := o.queues[name]
 	if q == nil {
-		q = &queue{}
+		q = &queue{name: name}
 		o.queues[name] = q
 	}
-	q.items = append(q.items, it)
+	it.q, q.items = q, append(q.items, it)
 	o.poke()
 }
+
+// sort makes the queues anew once it is known who the user is: two names of one direct conversation may have been two
+// queues before. Nothing is being sent then.
+func (o *outbox) sort(me string) {
+	clear(o.queues)
+	for _, it := range slices.SortedFunc(maps.Values(o.items), byN) {
+		if it.failed == nil {
+			o.push(me, it)
+		}
+	}
+}
+
+func byN(a, b *item) int { return cmp.Compare(a.N, b.N) }
 
 func (o *outbox) poke() {
 	select {
@@ -112,11 +128,24 @@ func (o *outbox) poke() {
 
 // drop takes an item out of its queue.
 func (o *outbox) drop(it *item) {
-	for name, q := range o.queues {
+	q := it.q
+	if q == nil {
+		return
+	}
+	it.q = nil
+	if q.items[0] == it { // as a rule, and the others stay where they are
+		q.items[0] = nil
+		q.items = q.items[1:]
+	} else {
 		q.items = slices.DeleteFunc(q.items, func(x *item) bool { return x == it })
-		if len(q.items) == 0 && !q.busy {
-			delete(o.queues, name)
-		}
+	}
+	o.tidy(q)
+}
+
+// tidy forgets a queue that is empty.
+func (o *outbox) tidy(q *queue) {
+	if len(q.items) == 0 && !q.busy && o.queues[q.name] == q {
+		delete(o.queues, q.name)
 	}
 }
 
@@ -233,7 +262,7 @@ func (c *Client) sendItem(s *session, q *queue, it *item) {
 		q.after = time.Now().Add(backoff(q.tries))
 		q.tries++
 	}
-	c.outbox.drop(nil) // a queue that is empty goes
+	c.outbox.tidy(q)
 }
 
 // acknowledged ends an item that the log has. Its entry is known by the answer: nobody waits for the push.
@@ -261,7 +290,7 @@ func (c *Client) failed(it *item, why *Error) {
 	c.outbox.drop(it)
 	c.log.Warn("message refused", "id", it.ID, "reason", why.Reason)
 	b := store.Batch{Remove: []string{it.ID}}
-	if it.kept {
+	if it.kept && c.outbox.items[it.ID] == it { // else it was discarded meanwhile
 		it.failed = why
 		it.Failed, _ = proto.Marshal(why.toWire()) // strings of an error that came over the wire
 		b = store.Batch{Put: []store.Item{it.Item}}
@@ -298,12 +327,45 @@ func (c *Client) Outbox() []Queued {
 	for _, it := range c.outbox.items {
 		items = append(items, it)
 	}
-	slices.SortFunc(items, func(a, b *item) int { return cmp.Compare(a.N, b.N) })
+	slices.SortFunc(items, byN)
 	out := make([]Queued, len(items))
 	for i, it := range items {
 		out[i] = Queued{it.ID, it.req, it.failed}
 	}
 	return out
+}
+
+// Flush waits until nothing is to be sent any more; what was refused does not count. It returns ErrPending with the
+// context's error, or with a *ClosedError: then the rest stays in the Store.
+func (c *Client) Flush(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		st, it := c.state, c.outbox.first()
+		c.mu.Unlock()
+		switch {
+		case it == nil:
+			return nil
+		case st.Phase == Idle:
+			return ErrNotStarted
+		case st.Phase == Closed:
+			return fmt.Errorf("%w: %w", ErrPending, &ClosedError{st.Reason, st.Err})
+		}
+		select {
+		case <-it.done:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrPending, ctx.Err())
+		}
+	}
+}
+
+// first returns a message that is to be sent, or nil.
+func (o *outbox) first() *item {
+	for _, q := range o.queues {
+		if len(q.items) > 0 {
+			return q.items[0]
+		}
+	}
+	return nil
 }
 
 // Discard takes a message out of the outbox. One that is on its way may arrive nevertheless.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -426,4 +427,104 @@ func (w *world) check(t *testing.T, group string, each int, names []string, clie
 	if got := w.srv.Unacknowledged(); got != 0 {
 		t.Errorf("unacknowledged entries = %d; want 0", got)
 	}
+}
+
+// What was discarded while it was on its way stays discarded, also when the server refuses it then.
+func TestDiscardOnTheWay(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		st := store.NewMemory()
+		ann := w.start("ann", with(st))
+		w.srv.Play("delay reply message.send by=2s")
+		out, err := ann.Conversation(oceanchat.User("u9")).Enqueue(t.Context(), oceanchat.Text("to nobody"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := ann.Discard(out.ID()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		ann.Close()
+		if got, err := st.Load(t.Context()); err != nil || len(got.Outbox) != 0 {
+			t.Errorf("outbox of the store = %v, %v; want it empty", got.Outbox, err)
+		}
+	})
+}
+
+// Before the first connection it is not known that two names are one conversation; the order is kept nevertheless.
+func TestOrderByTwoNames(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		ann := w.client(w.options("ann"))
+		for i := range 20 {
+			to := oceanchat.User("u2")
+			if i%2 == 1 {
+				to = oceanchat.ID(direct)
+			}
+			if _, err := ann.Conversation(to).Enqueue(t.Context(), oceanchat.Text(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.srv.Append(direct, "u2", "hi") // else the conversation is not there yet
+		if err := ann.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		var want []string
+		for i := range 20 {
+			want = append(want, fmt.Sprint(i))
+		}
+		if d := cmp.Diff(want, w.texts(direct)[1:]); d != "" {
+			t.Errorf("the log (-want +got):\n%s", d)
+		}
+	})
+}
+
+// A message that no frame can carry is refused here: the server would end the connection for it, again and again.
+func TestTooLarge(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		ann := w.start("ann")
+		_, err := ann.Conversation(oceanchat.User("u2")).Send(t.Context(), oceanchat.Text(strings.Repeat("x", 70_000)))
+		if !oceanchat.IsReason(err, "TOO_LARGE") {
+			t.Errorf("Send of 70 kB = %v; want TOO_LARGE", err)
+		}
+		w.send(ann, oceanchat.User("u2"), "small")
+		if got := w.srv.Requests("connect"); got != 1 {
+			t.Errorf("connects = %d; want 1", got)
+		}
+	})
+}
+
+func TestFlush(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		ann := w.client(w.options("ann"))
+		for _, to := range []string{"u2", "u3", "u9"} { // the last is nobody
+			if _, err := ann.Conversation(oceanchat.User(to)).Enqueue(t.Context(), oceanchat.Text("0")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := ann.Flush(t.Context()); !errors.Is(err, oceanchat.ErrNotStarted) {
+			t.Errorf("Flush before Start = %v; want ErrNotStarted", err)
+		}
+		w.srv.Play("cut reply message.send times=3")
+		if err := ann.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := ann.Flush(t.Context()); err != nil || len(w.texts(direct)) != 1 || len(ann.Outbox()) != 1 {
+			t.Errorf("Flush = %v with %d in the log and %d in the outbox; want nil, 1, and the refused one", err, len(w.texts(direct)), len(ann.Outbox()))
+		}
+		w.srv.Play("lose request message.send times=-1")
+		if _, err := ann.Conversation(oceanchat.User("u2")).Enqueue(t.Context(), oceanchat.Text("1")); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := ann.Flush(ctx); !errors.Is(err, oceanchat.ErrPending) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Flush without answers = %v; want ErrPending", err)
+		}
+		ann.Close()
+		var closed *oceanchat.ClosedError
+		if err := ann.Flush(t.Context()); !errors.Is(err, oceanchat.ErrPending) || !errors.As(err, &closed) {
+			t.Errorf("Flush after Close = %v; want ErrPending and a ClosedError", err)
+		}
+	})
 }

@@ -44,7 +44,7 @@ func (c *Client) loop(ctx context.Context) *ClosedError {
 		}
 		c.log.Info("not connected", "err", o.err, "retry_after", wait)
 		c.setState(State{Phase: Waiting, RetryAt: time.Now().Add(wait), Err: o.err})
-		if !sleep(ctx, wait) {
+		if !c.pause(ctx, wait, o.floor) {
 			return &ClosedError{Stopped, nil}
 		}
 		c.setState(State{Phase: Connecting, Err: o.err})

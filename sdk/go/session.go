@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	maxInFlight    = 48 // the server ends a connection with more than 64
+	maxInFlight    = 48           // the server ends a connection with more than 64
+	maxRequest     = 64<<10 - 256 // the server ends a connection with a frame above 64 KiB; the rest is the envelope
 	pushQueue      = 256
 	pushBatch      = 64 // entries that are stored with one write
 	ackEvery       = 32
 	ackAfter       = time.Second
 	connectTimeout = 10 * time.Second
-	pingTimeout    = 5 * time.Second
 	lastWords      = time.Second
 )
 
@@ -43,7 +43,9 @@ type session struct {
 	wg     sync.WaitGroup
 	slots  chan struct{} // a place for each request in flight
 	pushes chan *wirev1.Push
-	heard  atomic.Int64 // nanoseconds of the clock, when the last frame came
+	probes chan struct{} // has a token when the connection is to be probed now
+	began  time.Time
+	heard  atomic.Int64 // when the last frame came, in nanoseconds since began: no clock that is set moves it
 	bye    atomic.Pointer[wirev1.DisconnectPush]
 
 	mu      sync.Mutex // guards below
@@ -56,15 +58,12 @@ type connectError struct{ err error }
 
 func (e *connectError) Error() string { return "connect: " + e.err.Error() }
 
-var errSilent = errors.New("no answer to a ping")
-
 func newSession(ctx context.Context, c *Client, conn link.Conn) *session {
 	s := &session{
 		c: c, conn: conn, slots: make(chan struct{}, maxInFlight), pushes: make(chan *wirev1.Push, pushQueue),
-		pending: map[uint32]chan *wirev1.Reply{},
+		pending: map[uint32]chan *wirev1.Reply{}, probes: make(chan struct{}, 1), began: time.Now(),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	s.heard.Store(time.Now().UnixNano())
 	return s
 }
 
@@ -136,6 +135,9 @@ func (s *session) call(ctx context.Context, lane uint32, method string, req, res
 	params, err := proto.Marshal(req)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", method, err)
+	}
+	if len(params) > maxRequest {
+		return &Error{Code: "INVALID_ARGUMENT", Reason: "TOO_LARGE", Message: "the request does not fit a frame of 64 KiB"}
 	}
 	select {
 	case s.slots <- struct{}{}:
@@ -212,7 +214,7 @@ func (s *session) read() {
 			s.fail(err)
 			return
 		}
-		s.heard.Store(time.Now().UnixNano())
+		s.heard.Store(int64(time.Since(s.began)))
 		if r := f.GetReply(); r != nil {
 			s.replied(r)
 		}
@@ -322,27 +324,5 @@ func (s *session) waiting() (*wirev1.Push, bool) {
 		return p, true
 	default:
 		return nil, false
-	}
-}
-
-// beat asks for a sign of life after each heartbeat of silence.
-func (s *session) beat(heartbeat time.Duration) {
-	for {
-		silent := time.Since(time.Unix(0, s.heard.Load()))
-		if silent < heartbeat {
-			if !sleep(s.ctx, heartbeat-silent) {
-				return
-			}
-			continue
-		}
-		ctx, cancel := context.WithTimeout(s.ctx, pingTimeout)
-		err := s.call(ctx, laneSend, "ping", &wirev1.PingRequest{}, &wirev1.PingResponse{})
-		cancel()
-		if errors.Is(err, context.DeadlineExceeded) {
-			s.fail(errSilent)
-		}
-		if err != nil {
-			return
-		}
 	}
 }

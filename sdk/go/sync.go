@@ -1,15 +1,20 @@
 package oceanchat
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
 	wirev1 "github.com/oceanchat/oceanchat/gen/oceanchat/wire/v1"
 	"github.com/oceanchat/oceanchat/sdk/go/store"
 )
+
+// syncTimeout bounds one page of a sync.
+const syncTimeout = 30 * time.Second
 
 var errOvertaken = errors.New("the connection was replaced meanwhile")
 
@@ -45,9 +50,16 @@ func (c *Client) entered(s *session, r *wirev1.ConnectResponse) error {
 		if err := c.commit(store.Batch{Meta: &m}); err != nil {
 			return err
 		}
+		c.outbox.sort(m.UserID)
 	}
 	for _, cv := range c.convs {
 		cv.log.Disconnected(cv.info.GetHead().GetSeq())
+	}
+	if c.begun == nil { // what comes from now on is new, also while the sync is under way
+		c.beginning, c.pushed = map[string]uint64{}, map[string]uint64{}
+		for id, cv := range c.convs {
+			c.beginning[id] = cv.log.End()
+		}
 	}
 	c.resyncing = c.lost(page(r))
 	c.setStateLocked(State{Phase: Syncing})
@@ -75,10 +87,7 @@ func (c *Client) isOnline(s *session) {
 	if c.session == s && s.ctx.Err() == nil {
 		c.loggedIn = true // from now on a session that ends is not replaced
 		if c.begun == nil {
-			c.begun = map[string]uint64{}
-			for id, cv := range c.convs {
-				c.begun[id] = cv.log.End()
-			}
+			c.begun, c.beginning, c.pushed = c.beginning, nil, nil
 		}
 		c.setStateLocked(State{Phase: Online})
 		c.log.Info("online", "user", c.meta.UserID)
@@ -93,13 +102,20 @@ func (c *Client) syncAll(s *session, p syncPage) error {
 		if err := c.merge(s, p); err != nil || p.next == "" {
 			return err
 		}
-		r := &queryv1.SyncResponse{}
-		err := s.call(s.ctx, laneSync, "query.sync", &queryv1.SyncRequest{SyncToken: old, PageToken: p.next}, r)
+		r, err := s.sync(old, p.next)
 		if err != nil {
 			return fmt.Errorf("sync: %w", err)
 		}
 		p = syncPage{p.epoch, p.resync, r.GetSyncToken(), r.GetNextPageToken(), r.GetConversations()}
 	}
+}
+
+// sync asks for a page of what changed. A server that does not answer is as good as one that is gone.
+func (s *session) sync(token, page string) (*queryv1.SyncResponse, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, syncTimeout)
+	defer cancel()
+	r := &queryv1.SyncResponse{}
+	return r, s.call(ctx, laneSync, "query.sync", &queryv1.SyncRequest{SyncToken: token, PageToken: page}, r)
 }
 
 // merge applies one page of a sync.
@@ -120,6 +136,12 @@ func (c *Client) merge(s *session, p syncPage) error {
 		ch.touch(cv)
 		head := min(info.GetHead().GetSeq(), maxSeq(info))
 		ch.applied(cv, cv.log.Told(head, info.GetLastEntry()))
+		if c.beginning != nil {
+			if first := c.pushed[cv.id]; first != 0 { // this page was written after that push
+				head = min(head, first-1)
+			}
+			c.beginning[cv.id] = head
+		}
 	}
 	if p.next == "" {
 		m := c.meta
@@ -177,8 +199,7 @@ func (c *Client) resync(s *session) {
 		return
 	}
 	s.wg.Go(func() {
-		r := &queryv1.SyncResponse{}
-		err := s.call(s.ctx, laneSync, "query.sync", &queryv1.SyncRequest{SyncToken: c.syncToken()}, r)
+		r, err := s.sync(c.syncToken(), "")
 		if err == nil {
 			p := syncPage{r.GetEpoch(), r.GetResync(), r.GetSyncToken(), r.GetNextPageToken(), r.GetConversations()}
 			c.mu.Lock()
@@ -212,6 +233,9 @@ func (c *Client) offerLocked(s *session, entries ...*messagev1.Entry) error {
 			continue
 		}
 		cv := c.conv(e.GetConversationId())
+		if c.beginning != nil && c.pushed[cv.id] == 0 {
+			c.pushed[cv.id] = e.GetSeq()
+		}
 		if c.resyncing { // what is held now is about to be judged; the sync tells of this entry, or a pull brings it
 			cv.log.Note(e.GetSeq())
 			continue

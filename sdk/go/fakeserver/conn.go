@@ -146,6 +146,10 @@ func (c *conn) cut() {
 
 // close says disconnect and goodbye. The server's mutex is held.
 func (c *conn) close(code int, retryAfter time.Duration, silent bool) {
+	if code == 1006 { // the number that clients give to an end without a word
+		c.cut()
+		return
+	}
 	if !silent {
 		reconnect := code != 4002 && code != 4003 && code != 4004
 		c.queue(packet{bytes: frame(pushFrame("disconnect", &wirev1.DisconnectPush{

@@ -1,10 +1,12 @@
 // Package fakeserver is an OceanChat server in the test's own process, for programs that use the SDK and for the SDK
 // itself: REST log-in, the WebSocket with its binary subprotocol, conversations, sync, refresh tokens that work once.
-// It needs no socket: clients get Server.Dial as their DialContext, so tests may run in a testing/synctest bubble.
+// It needs no socket: clients get Server.Dial as their DialContext, so tests may run in a testing/synctest bubble. It is an
+// http.Handler too, for tests that want a socket.
 //
-// By rules it loses, delays, doubles and reorders answers and pushes, refuses requests, and closes connections at any
+// By rules, written as Go, as JSON or as text (see Parse), it loses, delays, doubles and reorders answers and pushes, refuses requests, and closes connections at any
 // point with any code; see Rule. It keeps everything in memory and is not fast; it checks what a client may get wrong
-// and not what a user may: nobody is muted, blocked or limited.
+// and not what a user may: nobody is muted, blocked or limited, everyone finds everyone, and every member of a group may
+// add others.
 package fakeserver
 
 import (
@@ -36,9 +38,10 @@ type Server struct {
 	// Heartbeat is what clients are told, in seconds.
 	Heartbeat int
 
-	web   *http.Server
-	lines *lines
-	wg    sync.WaitGroup // the loops of connections
+	handler http.Handler
+	web     *http.Server
+	lines   *lines
+	wg      sync.WaitGroup // the loops of connections
 
 	mu       sync.Mutex // guards all below
 	rules    []*Rule
@@ -46,6 +49,7 @@ type Server struct {
 	sessions map[string]*session
 	convs    map[string]*conversation
 	conns    map[*conn]struct{}
+	joined   chan struct{}  // closed and replaced when a connection gets past connect
 	count    map[string]int // requests by method
 	resends  []bool         // what each message.send said
 	epoch    uint64
@@ -54,10 +58,11 @@ type Server struct {
 	expired  uint64 // those up to this number have expired
 }
 
-type user struct{ id, name, password string }
+type user struct{ id, name, nickname, password string }
 
 type conversation struct {
 	id      string
+	title   string
 	members map[string]*messagev1.Cursor // by user id, with how far each has read
 	entries []*messagev1.Entry
 	changed uint64
@@ -67,9 +72,10 @@ type conversation struct {
 func New() *Server {
 	s := &Server{
 		PageSize: 100, Heartbeat: 30, lines: newLines(), users: map[string]*user{}, sessions: map[string]*session{},
-		convs: map[string]*conversation{}, conns: map[*conn]struct{}{}, count: map[string]int{}, epoch: 1,
+		convs: map[string]*conversation{}, conns: map[*conn]struct{}{}, joined: make(chan struct{}), count: map[string]int{}, epoch: 1,
 	}
-	s.web = &http.Server{Handler: s.handler(), ReadHeaderTimeout: time.Minute}
+	s.handler = s.routes()
+	s.web = &http.Server{Handler: s.handler, ReadHeaderTimeout: time.Minute}
 	s.wg.Go(func() { _ = s.web.Serve(s.lines) }) // ends with Close
 	return s
 }
@@ -80,6 +86,9 @@ func (s *Server) Close() {
 	s.CutAll()
 	s.wg.Wait()
 }
+
+// ServeHTTP makes the server an http.Handler, for example for httptest.NewServer.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // Dial connects to the server, whatever the address; it is a DialContext.
 func (s *Server) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -98,7 +107,7 @@ func (s *Server) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 func (s *Server) AddUser(username, password string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u := &user{fmt.Sprintf("u%d", len(s.users)+1), username, password}
+	u := &user{fmt.Sprintf("u%d", len(s.users)+1), username, username, password}
 	s.users[username] = u
 	return u.id
 }
@@ -139,16 +148,41 @@ func (s *Server) Append(conversationID, senderID, text string) *messagev1.Entry 
 	return s.append(c, senderID, &messagev1.SendRequest{ClientMsgId: rand.Text(), Text: &messagev1.Text{Text: text}})
 }
 
-// append adds an entry and pushes it to all connections of all members. s.mu is held.
+// AppendEntry adds an entry of any kind to a conversation that is there, also of a kind that there is not. Its number,
+// id and time are filled in; only texts raise the ordinal.
+func (s *Server) AppendEntry(conversationID string, e *messagev1.Entry) *messagev1.Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.convs[conversationID]
+	if e.GetKind() == messagev1.EntryKind_ENTRY_KIND_TEXT {
+		c.read(e.GetSenderId())
+	}
+	return s.add(c, e)
+}
+
+// read moves the cursor of whoever is about to send.
+func (c *conversation) read(sender string) {
+	c.members[sender] = &messagev1.Cursor{Seq: uint64(len(c.entries)) + 1, Ordinal: c.ordinal() + 1}
+}
+
+// append adds a text. s.mu is held.
 func (s *Server) append(c *conversation, sender string, req *messagev1.SendRequest) *messagev1.Entry {
-	seq := uint64(len(c.entries)) + 1
 	e := &messagev1.Entry{
-		ConversationId: c.id, Seq: seq, Ordinal: seq, MessageId: fmt.Sprintf("e%dx%d", s.epoch, s.changes), ClientMsgId: req.GetClientMsgId(),
-		Kind: messagev1.EntryKind_ENTRY_KIND_TEXT, SenderId: sender, SentAt: timestamppb.Now(),
+		ClientMsgId: req.GetClientMsgId(), Kind: messagev1.EntryKind_ENTRY_KIND_TEXT, SenderId: sender,
 		Body: &messagev1.Entry_Text{Text: req.GetText()}, ReplyTo: req.ReplyTo,
 	}
+	c.read(sender)
+	return s.add(c, e)
+}
+
+// add numbers an entry and pushes it to all connections of all members. s.mu is held.
+func (s *Server) add(c *conversation, e *messagev1.Entry) *messagev1.Entry {
+	e.ConversationId, e.Seq, e.Ordinal = c.id, uint64(len(c.entries))+1, c.ordinal()
+	if e.GetKind() == messagev1.EntryKind_ENTRY_KIND_TEXT {
+		e.Ordinal++
+	}
+	e.MessageId, e.SentAt = fmt.Sprintf("e%dx%d", s.epoch, s.changes), timestamppb.Now()
 	c.entries = append(c.entries, e)
-	c.members[sender] = &messagev1.Cursor{Seq: seq, Ordinal: seq}
 	s.changed(c)
 	for cn := range s.conns {
 		if c.members[cn.user] != nil && cn.live {
@@ -156,6 +190,14 @@ func (s *Server) append(c *conversation, sender string, req *messagev1.SendReque
 		}
 	}
 	return e
+}
+
+// ordinal is that of the last entry.
+func (c *conversation) ordinal() uint64 {
+	if n := len(c.entries); n > 0 {
+		return c.entries[n-1].GetOrdinal()
+	}
+	return 0
 }
 
 func (s *Server) changed(c *conversation) {
@@ -178,7 +220,7 @@ func (s *Server) Unread(conversationID, userID string) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.convs[conversationID]; c != nil {
-		return c.view(userID).GetUnread()
+		return s.view(c, userID).GetUnread()
 	}
 	return 0
 }
@@ -208,6 +250,23 @@ func (s *Server) Connected() int {
 		}
 	}
 	return n
+}
+
+// Await waits until n connections are past connect.
+func (s *Server) Await(ctx context.Context, n int) error {
+	for {
+		s.mu.Lock()
+		joined := s.joined
+		s.mu.Unlock()
+		if s.Connected() >= n {
+			return nil
+		}
+		select {
+		case <-joined:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Unacknowledged returns how many entries were pushed on living connections and not acknowledged yet.
@@ -260,7 +319,7 @@ func (s *Server) LoseLog(conversationID string, above uint64, tell bool) {
 		c.entries = slices.Clip(c.entries[:min(int(above), len(c.entries))])
 		for u, read := range c.members {
 			if read.GetSeq() > above {
-				c.members[u] = &messagev1.Cursor{Seq: above, Ordinal: above}
+				c.members[u] = &messagev1.Cursor{Seq: above, Ordinal: c.ordinal()}
 			}
 		}
 		s.changed(c)
@@ -272,14 +331,19 @@ func (s *Server) LoseLog(conversationID string, above uint64, tell bool) {
 	}
 }
 
-// view is the conversation as a member sees it.
-func (c *conversation) view(userID string) *queryv1.Conversation {
+// view is the conversation as a member sees it. s.mu is held.
+func (s *Server) view(c *conversation, userID string) *queryv1.Conversation {
 	v := &queryv1.Conversation{
-		ConversationId: c.id, Kind: queryv1.ConversationKind_CONVERSATION_KIND_DIRECT, MinSeq: 1,
+		ConversationId: c.id, Kind: queryv1.ConversationKind_CONVERSATION_KIND_DIRECT, MinSeq: 1, Title: c.title,
 		Head: &queryv1.Head{}, Read: proto.CloneOf(c.members[userID]),
 	}
 	if c.id[0] == 'g' {
 		v.Kind = queryv1.ConversationKind_CONVERSATION_KIND_GROUP
+	}
+	for _, id := range ends(c.id) {
+		if u := s.byID(id); u != nil && id != userID {
+			v.Peer = u.public()
+		}
 	}
 	if n := len(c.entries); n > 0 {
 		last := c.entries[n-1]

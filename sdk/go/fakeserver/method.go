@@ -15,6 +15,7 @@ import (
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
+	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
 	wirev1 "github.com/oceanchat/oceanchat/gen/oceanchat/wire/v1"
 )
 
@@ -118,6 +119,18 @@ func (c *conn) method(name string, params []byte) (proto.Message, error) {
 		return with(params, c.markRead)
 	case "message.typing":
 		return with(params, c.typing)
+	case "group.create":
+		return with(params, c.createGroup)
+	case "group.addMembers":
+		return with(params, c.addMembers)
+	case "group.listMembers":
+		return with(params, c.listMembers)
+	case "user.getMe":
+		return &userv1.UserResponse{User: c.session.user.public()}, nil
+	case "user.get":
+		return with(params, c.getUser)
+	case "user.search":
+		return with(params, c.searchUsers)
 	}
 	return nil, failure("UNIMPLEMENTED", "UNKNOWN_METHOD", 0)
 }
@@ -149,6 +162,8 @@ func (c *conn) connect(req *wirev1.ConnectRequest) (*wirev1.ConnectResponse, err
 		}
 	}
 	c.session, c.user, c.live = sess, sess.user.id, true
+	close(c.s.joined)
+	c.s.joined = make(chan struct{})
 	p, err := c.sync(&queryv1.SyncRequest{SyncToken: req.GetSyncToken()})
 	if err != nil {
 		return nil, err
@@ -196,7 +211,7 @@ func (c *conn) sync(req *queryv1.SyncRequest) (*queryv1.SyncResponse, error) {
 			out.NextPageToken = out.Conversations[c.s.PageSize-1].GetConversationId() + "," + fresh
 			break
 		}
-		out.Conversations = append(out.Conversations, conv.view(c.user))
+		out.Conversations = append(out.Conversations, c.s.view(conv, c.user))
 	}
 	return out, nil
 }
@@ -247,7 +262,7 @@ func (c *conn) getConversation(req *queryv1.GetConversationRequest) (*queryv1.Co
 	if err != nil {
 		return nil, err
 	}
-	return &queryv1.ConversationResponse{Conversation: conv.view(c.user)}, nil
+	return &queryv1.ConversationResponse{Conversation: c.s.view(conv, c.user)}, nil
 }
 
 func (c *conn) send(req *messagev1.SendRequest) (*messagev1.SendResponse, error) {
@@ -283,8 +298,7 @@ func (c *conn) target(req *messagev1.SendRequest) (*conversation, error) {
 		id = "g~" + req.GetGroupId()
 	}
 	for _, end := range ends(id) {
-		known := slices.ContainsFunc(slices.Collect(maps.Values(c.s.users)), func(u *user) bool { return u.id == end })
-		if !known {
+		if c.s.byID(end) == nil {
 			return nil, failure("NOT_FOUND", "NOT_FOUND", 0)
 		}
 	}
@@ -309,15 +323,15 @@ func (c *conn) markRead(req *messagev1.MarkReadRequest) (*messagev1.MarkReadResp
 		return nil, err
 	}
 	if seq := min(req.GetSeq(), uint64(len(conv.entries))); seq > conv.members[c.user].GetSeq() {
-		conv.members[c.user] = &messagev1.Cursor{Seq: seq, Ordinal: seq}
+		conv.members[c.user] = &messagev1.Cursor{Seq: seq, Ordinal: conv.entries[seq-1].GetOrdinal()}
 		c.s.changed(conv)
 		for other := range c.s.conns {
 			if other != c && other.user == c.user && other.live {
-				other.push("conversation", &wirev1.ConversationPush{Conversation: conv.view(c.user)})
+				other.push("conversation", &wirev1.ConversationPush{Conversation: c.s.view(conv, c.user)})
 			}
 		}
 	}
-	v := conv.view(c.user)
+	v := c.s.view(conv, c.user)
 	return &messagev1.MarkReadResponse{Read: v.GetRead(), Unread: v.GetUnread()}, nil
 }
 

@@ -27,7 +27,7 @@ type session struct {
 // object is a JSON object.
 type object = map[string]any
 
-func (s *Server) handler() http.Handler {
+func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ws", s.serveWS)
 	mux.HandleFunc("POST /auth/register", s.rest("auth.register", s.register))

@@ -68,6 +68,13 @@ func (s *Server) Calm() {
 	s.rules = nil
 }
 
+// Left returns how many rules are to act yet; those that always act count.
+func (s *Server) Left() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.rules)
+}
+
 func (s *Server) match(at Point, method string) *Rule {
 	s.mu.Lock()
 	defer s.mu.Unlock()
