@@ -7,7 +7,7 @@ package arch_test
 var (
 	level0 = []string{"internal/chat", "internal/fault"}
 	level1 = []string{"gen/..."}
-	level2 = []string{"internal/config", "internal/lifecycle", "internal/obs", "internal/token", "internal/wire"}
+	level2 = []string{"internal/config", "internal/lifecycle", "internal/netdoor", "internal/obs", "internal/token", "internal/wire"}
 	level3 = []string{"internal/seam/*", "internal/convlog", "internal/permit"}
 	upTo1  = join(level0, level1)
 	upTo2  = join(level0, level1, level2)
@@ -30,6 +30,7 @@ var layers = []layer{
 	{from: "gen/...", may: level1, why: "level 1: generated code knows only its runtimes"},
 	{from: "internal/config", may: upTo1, why: "level 2: helpers know no seam and not each other"},
 	{from: "internal/lifecycle", may: upTo1, why: "level 2: helpers know no seam and not each other"},
+	{from: "internal/netdoor", may: upTo1, why: "level 2: helpers know no seam and not each other"},
 	{from: "internal/obs", may: upTo1, why: "level 2: helpers know no seam and not each other"},
 	{from: "internal/wire", may: upTo1, why: "level 2: helpers know no seam and not each other"},
 	{from: "internal/token", may: upTo1, why: "level 2: helpers know no seam and not each other"},
@@ -98,6 +99,7 @@ var fences = []fence{
 	},
 	{what: "github.com/nats-io/nats.go", only: []string{"internal/seam/backbone/..."}, why: "NATS stays behind the backbone"},
 	{what: "modernc.org/sqlite", only: []string{"internal/seam/store/sqlite", "sdk/go/sqlitestore"}, why: "the database driver stays behind its seam"},
+	{what: "github.com/pires/go-proxyproto", only: []string{"internal/netdoor"}, why: "one package knows who a client is"},
 	{what: "os/signal", only: []string{"cmd/..."}, why: "signals are the business of main", tests: []string{"internal/..."}},
 }
 
