@@ -36,6 +36,8 @@ type Ops struct {
 	Gatherer prometheus.Gatherer
 	Config   string // the settings in effect, secrets masked already
 	Log      *slog.Logger
+
+	NoProfiles bool // leaves out /debug/pprof/
 }
 
 // Handler returns the handler of these paths:
@@ -46,7 +48,7 @@ type Ops struct {
 //	/status/config  YAML
 //	/debug/pprof/   profiles
 //
-// All fields of o must be set.
+// All fields of o but the last must be set.
 func (o Ops) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", o.healthz)
@@ -57,6 +59,9 @@ func (o Ops) Handler() http.Handler {
 		ErrorHandling:     promhttp.ContinueOnError, // one broken collector must not hide the others
 		EnableOpenMetrics: true,
 	}))
+	if o.NoProfiles {
+		return mux
+	}
 	// Importing pprof also fills http.DefaultServeMux, which nothing here serves.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

@@ -11,13 +11,14 @@ import (
 
 	authv1 "github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
+	"github.com/oceanchat/oceanchat/internal/obs"
 )
 
 // Network reaches every service. A method's full name ("/oceanchat.auth.v1.AuthService/Login") decides the target, so
 // generated clients take a Network as their connection. It is safe for concurrent use.
 //
 // Request and answer belong to the caller alone: nothing is shared with the other side. Of the context, Identity,
-// request id, deadline and cancellation cross, and nothing else. Only unary calls are supported.
+// request id, the span of a trace, deadline and cancellation cross, and nothing else. Only unary calls are supported.
 //
 // Every error is a *fault.Error with all its fields but the cause, which stays on the side where it happened and is
 // logged there; what was no fault, a panic included, is INTERNAL. A call that ended with its context is
@@ -46,10 +47,7 @@ type Identity struct {
 	ConnectionID chat.ConnectionID
 }
 
-type (
-	identityKey  struct{}
-	requestIDKey struct{}
-)
+type identityKey struct{}
 
 // WithIdentity returns a context that acts for id.
 func WithIdentity(ctx context.Context, id Identity) context.Context {
@@ -64,14 +62,11 @@ func IdentityOf(ctx context.Context) Identity {
 
 // WithRequestID returns a context of the request named id.
 func WithRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestIDKey{}, id)
+	return obs.WithRequest(ctx, id)
 }
 
 // RequestID returns the id of the request that ctx serves, or "".
-func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
-}
+func RequestID(ctx context.Context) string { return obs.RequestOf(ctx) }
 
 // targets lists the packages whose target is not named as they are.
 var targets = map[string]string{

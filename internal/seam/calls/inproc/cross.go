@@ -22,7 +22,7 @@ type crossing struct{ caller context.Context }
 
 // serverContext returns what the handler gets of the caller's context.
 func serverContext(caller context.Context) context.Context {
-	var ctx context.Context = crossing{caller}
+	ctx := obs.CrossTrace(caller, crossing{caller})
 	if id := calls.IdentityOf(caller); id != (calls.Identity{}) {
 		ctx = calls.WithIdentity(ctx, id)
 	}

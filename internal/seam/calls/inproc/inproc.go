@@ -33,6 +33,7 @@ var errStreams = errors.New("streams are not supported by the calls seam")
 // use. Use New.
 type Network struct {
 	log      *slog.Logger
+	observer *calls.Observer // nil: nobody watches
 	services table
 
 	mu       sync.RWMutex // guards gateways
@@ -48,6 +49,9 @@ var (
 func New(log *slog.Logger) *Network {
 	return &Network{log: log, gateways: make(map[chat.GatewayID]*table)}
 }
+
+// Watch lets o see every call. It must be called before the first one.
+func (n *Network) Watch(o *calls.Observer) { n.observer = o }
 
 // RegisterService makes the methods of impl callable at once. As in gRPC, it panics if the service is registered
 // already or impl does not implement it: both are mistakes of the program.
@@ -100,13 +104,20 @@ func (n *Network) invoke(ctx context.Context, t *table, fullMethod string, args,
 	}
 	m, f := t.find(fullMethod)
 	if f == nil {
-		err := m.call(ctx, args, reply)
-		if err == nil {
-			return nil
-		}
-		f = n.cross(ctx, fullMethod, err)
+		return n.serve(ctx, m, fullMethod, args, reply)
 	}
 	return f
+}
+
+// serve calls the handler, watched. It returns nil or a *fault.Error.
+func (n *Network) serve(ctx context.Context, m method, fullMethod string, args, reply any) error {
+	inner, serving := n.observer.Serve(ctx, fullMethod)
+	err := m.call(inner, args, reply)
+	if err != nil {
+		err = n.cross(ctx, fullMethod, err)
+	}
+	serving.Done(err)
+	return err
 }
 
 // gateway is a connection to one gateway instance.
