@@ -14,7 +14,7 @@ import (
 )
 
 // UnmarshalJSON reads a request into m, whose fields are reset first. Names are lowerCamel only; unknown ones are
-// ignored. null leaves a field unset, but one that is declared optional is then present with its zero value: null
+// ignored. null leaves a field unset, but an optional one in the request of a PATCH is then present with its zero value: null
 // clears. Errors are faults: INVALID_FIELD with the field's path and the rule it broke, MALFORMED for what is not one JSON
 // object of at most 32 levels without doubled members. After an error the content of m means nothing.
 func UnmarshalJSON(data []byte, m proto.Message) error {
@@ -141,7 +141,7 @@ func (b *bitset) add(i int) bool {
 // field reads the value of f that starts here into m.
 func (d *decoder) field(f *field, m protoreflect.Message) error {
 	if d.space() == 'n' {
-		if f.optional && !d.answer {
+		if f.clears && !d.answer {
 			f.clear(m)
 		}
 		return d.literal("null")

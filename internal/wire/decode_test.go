@@ -33,6 +33,7 @@ func TestUnmarshalJSON(t *testing.T) {
 		{"escapes", `{"conversationId":"\"\\\/\b\f\n\r\t\u00e9\ud83d\udc4d\u0000"}`, &messagev1.MarkReadRequest{ConversationId: "\"\\/\b\f\n\r\té👍\x00"}},
 		{"null is unset", `{"seq":null,"conversationId":null}`, &messagev1.MarkReadRequest{}},
 		{"null message and list", `{"text":null,"resend":null}`, &messagev1.SendRequest{}},
+		{"null is not given where there is nothing to clear", `{"afterSeq":null,"limit":null,"beforeSeq":7}`, &queryv1.HistoryRequest{BeforeSeq: new(uint64(7))}},
 		{"null clears what is optional", `{"nickname":null,"bio":"x"}`, &userv1.UpdateMeRequest{Nickname: new(""), Bio: new("x")}},
 		{"null clears an enum", `{"lastSeen":null}`, &userv1.UpdateSettingsRequest{LastSeen: userv1.Audience_AUDIENCE_UNSPECIFIED.Enum()}},
 		{"null clears a time", `{"mutedUntil":null}`, &groupv1.UpdateMemberRequest{MutedUntil: &timestamppb.Timestamp{}}},
@@ -157,5 +158,41 @@ func TestUnmarshalAnswer(t *testing.T) {
 	}
 	if diff := cmp.Diff(&messagev1.Entry{Seq: 3}, &e, protocmp.Transform()); diff != "" {
 		t.Errorf("UnmarshalAnswer of an unknown kind, -want +got:\n%s", diff)
+	}
+}
+
+// What JSON cannot say is refused in protobuf too, with the same fault.
+func TestDecodeProto(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		m     proto.Message
+		field string // "" means that it is taken
+	}{
+		{"a word", &userv1.UpdateSettingsRequest{LastSeen: userv1.Audience_AUDIENCE_FRIENDS.Enum()}, ""},
+		{"no word: cleared", &userv1.UpdateSettingsRequest{LastSeen: userv1.Audience_AUDIENCE_UNSPECIFIED.Enum()}, ""},
+		{"a number without a word", &userv1.UpdateSettingsRequest{LastSeen: userv1.Audience(99).Enum()}, "lastSeen"},
+		{"a time", &groupv1.UpdateMemberRequest{MutedUntil: sometime}, ""},
+		{"time 0: cleared", &groupv1.UpdateMemberRequest{MutedUntil: &timestamppb.Timestamp{}}, ""},
+		{"a time after the year 9999", &groupv1.UpdateMemberRequest{MutedUntil: &timestamppb.Timestamp{Seconds: 1 << 60}}, "mutedUntil"},
+		{"negative nanoseconds", &queryv1.HistoryRequest{AtTime: &timestamppb.Timestamp{Nanos: -1}}, "atTime"},
+		{"deep in a list", &queryv1.SyncResponse{Conversations: []*queryv1.Conversation{{}, {LastEntry: &messagev1.Entry{Kind: 99}}}}, "conversations[1].lastEntry.kind"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			data, err := proto.Marshal(tt.m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := tt.m.ProtoReflect().New().Interface()
+			err = wire.Proto.Decode(data, got)
+			switch {
+			case tt.field == "" && (err != nil || !proto.Equal(got, tt.m)):
+				t.Errorf("Decode(%v) = %v, %v; want the message", tt.m, got, err)
+			case tt.field != "" && (fault.ReasonOf(err) != fault.InvalidFieldReason || fault.Of(err).Fields[0].Field != tt.field):
+				t.Errorf("Decode(%v) = %v; want INVALID_FIELD of %s", tt.m, err, tt.field)
+			}
+		})
 	}
 }

@@ -1,7 +1,9 @@
 package wire_test
 
 import (
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"testing"
 	"unicode/utf8"
 
@@ -10,6 +12,7 @@ import (
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
+	wirev1 "github.com/oceanchat/oceanchat/gen/oceanchat/wire/v1"
 	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/wire"
 )
@@ -83,23 +86,70 @@ func FuzzAppendJSON(f *testing.F) {
 	})
 }
 
-// FuzzParse: no packet of any form breaks the parser, and what is taken keeps its id in the answer.
+// FuzzParse: no packet of any form breaks the parser, what is taken keeps its id in the answer, and what is refused gets
+// an answer that is a whole frame.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(sendPacket))
 	f.Add([]byte(`{"jsonrpc":"2.0","id":"a\n","lane":1,"method":"ping","params":{}}`))
 	f.Add([]byte("\x08\x01\x1a\x04ping"))
+	var cases []requestCase
+	readVectors(f, "requests", &cases)
+	for _, c := range cases {
+		raw, _ := hex.DecodeString(c.Hex)
+		f.Add(append(raw, c.Frame...))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, form := range []wire.Form{wire.JSON, wire.Proto} {
-			r, err := form.Parse(data)
-			if err != nil {
-				continue
-			}
-			if r.Method == "" || r.Lane < 0 || r.Lane > 3 {
-				t.Fatalf("Parse(%q) = %+v; want a method and a lane", data, r)
-			}
-			if form == wire.JSON && !(json.Valid(data) && json.Valid(wire.AppendResult(nil, r.ID, r.Params))) {
-				t.Fatalf("Parse(%q) = %+v; want an error", data, r)
-			}
-		}
+		fuzzEnvelope(t, data)
+		fuzzFrame(t, data)
 	})
+}
+
+func fuzzEnvelope(t *testing.T, data []byte) {
+	t.Helper()
+	r, err := wire.JSON.Parse(data)
+	if err != nil {
+		id, number := refusalOf(t, data, err)
+		answer := wire.JSON.Error(nil, id, wire.ErrorObject(err, "r"), number)
+		if !json.Valid(answer) || !utf8.Valid(answer) {
+			t.Fatalf("Parse(%q) is answered %q; want JSON", data, answer)
+		}
+		return
+	}
+	if !json.Valid(data) || r.Method == "" || r.Lane < 0 || r.Lane > 3 || !json.Valid(r.Params) || r.Params[0] != '{' {
+		t.Fatalf("Parse(%q) = %+v; want a method, a lane and params", data, r)
+	}
+	if answer := wire.JSON.Result(nil, r.ID, r.Params); !json.Valid(answer) {
+		t.Fatalf("Parse(%q) is answered %q; want JSON", data, answer)
+	}
+}
+
+func fuzzFrame(t *testing.T, data []byte) {
+	t.Helper()
+	r, err := wire.Proto.Parse(data)
+	var reply wirev1.ServerFrame
+	if err != nil {
+		id, number := refusalOf(t, data, err)
+		answer := wire.Proto.Error(nil, id, wire.ErrorObject(err, "r"), number)
+		if proto.Unmarshal(answer, &reply) != nil || reply.GetReply().GetError().GetReason() == "" {
+			t.Fatalf("Parse(%x) is answered %x; want a reply with an error", data, answer)
+		}
+		return
+	}
+	var f wirev1.ClientFrame
+	if proto.Unmarshal(data, &f) != nil || r.Method != f.GetMethod() || r.Lane != int(f.GetLane()) || r.ID.Present() != (f.Id != nil) {
+		t.Fatalf("Parse(%x) = %+v; want what the frame says", data, r)
+	}
+	if proto.Unmarshal(wire.Proto.Result(nil, r.ID, r.Params), &reply) != nil || reply.GetReply().GetId() != f.GetId() ||
+		string(reply.GetReply().GetResult()) != string(f.GetParams()) {
+		t.Fatalf("Parse(%x) is answered %v; want its id and its params", data, &reply)
+	}
+}
+
+func refusalOf(t *testing.T, data []byte, err error) (wire.ID, int) {
+	t.Helper()
+	var e *wire.EnvelopeError
+	if !errors.As(err, &e) || e.Breaks() != (e.Number == wire.NumberNotJSON || e.Number == wire.NumberNotRPC) {
+		t.Fatalf("Parse(%q) = %v; want an EnvelopeError", data, err)
+	}
+	return e.ID, e.Number
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -59,6 +60,18 @@ var methods = sync.OnceValue(func() map[string]Method {
 		}
 		return true
 	})
+	return all
+})
+
+// patches names the requests of methods that REST has as PATCH.
+var patches = sync.OnceValue(func() map[protoreflect.FullName]bool {
+	all := map[protoreflect.FullName]bool{}
+	for _, m := range methods() {
+		rule, ok := proto.GetExtension(m.Descriptor.Options(), annotations.E_Http).(*annotations.HttpRule)
+		if ok && rule.GetPatch() != "" {
+			all[m.Descriptor.Input().FullName()] = true
+		}
+	}
 	return all
 })
 

@@ -38,6 +38,7 @@ type field struct {
 	key      string // as it is written: quoted, with the colon
 	kind     protoreflect.Kind
 	optional bool // declared "optional": absent and zero are different things
+	clears   bool // optional in the request of a PATCH: null is present with the zero value
 	list     bool
 	dict     bool // map<string, …>
 	value    *field
@@ -109,6 +110,7 @@ func (b builder) field(fd protoreflect.FieldDescriptor) *field {
 		name:     fd.JSONName(),
 		kind:     fd.Kind(),
 		optional: fd.HasOptionalKeyword(),
+		clears:   fd.HasOptionalKeyword() && patches()[fd.ContainingMessage().FullName()],
 		list:     fd.IsList(),
 		dict:     fd.IsMap(),
 		index:    fd.Index(),

@@ -7,6 +7,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -79,7 +80,8 @@ func (f Form) Append(dst []byte, m proto.Message) ([]byte, error) {
 	return AppendJSON(dst, m)
 }
 
-// Decode reads the params of a method into m, whose fields are reset first. Errors are faults, as from UnmarshalJSON.
+// Decode reads the params of a method into m, whose fields are reset first. Errors are faults, as from UnmarshalJSON, for
+// the same values in every form.
 func (f Form) Decode(data []byte, m proto.Message) error {
 	if f == JSON {
 		return UnmarshalJSON(data, m)
@@ -87,6 +89,10 @@ func (f Form) Decode(data []byte, m proto.Message) error {
 	err := proto.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: maxDepth}.Unmarshal(data, m)
 	if err != nil {
 		return fault.Wrap(err, fault.Malformed, "not a message of type %s", m.ProtoReflect().Descriptor().Name())
+	}
+	r := m.ProtoReflect()
+	if b := (*broken)(nil); errors.As(planOf(r.Descriptor()).check(r), &b) {
+		return fault.InvalidField(b.path, b.rule)
 	}
 	return nil
 }
