@@ -255,6 +255,10 @@ func (a *appender) place(ctx context.Context, r *request, b *inflight) placing {
 			return gone
 		}
 	}
+	if r.draft.Known {
+		r.answer(Result{}, ErrStalePermit)
+		return gone
+	}
 	h, ok := a.working[r.conversation]
 	if !ok {
 		if h, ok = a.fold.headOf(r.conversation); !ok {

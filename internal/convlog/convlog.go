@@ -19,6 +19,7 @@ import (
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
 
@@ -38,6 +39,9 @@ type Config struct {
 	Heads          int           // heads in memory, but for those that are not stored
 	RecentBytes    int64         // decoded entries that are not stored, kept for reading
 	MarkEvery      time.Duration // how often the writer's mark is read
+
+	Metrics *Metrics    // nil: nothing is counted
+	Trace   *obs.Tracer // nil: nothing is traced
 }
 
 // Defaults returns the configuration that docs/performance.md measures, for a number of partitions.
@@ -73,8 +77,14 @@ type Stored interface {
 // in by the log, which takes ownership.
 type Draft struct {
 	Entry *messagev1.Entry
+	// Hash tells bodies under the same clientMsgId apart; 0 means BodyHash of Entry. It is for entries that do not hold
+	// what the client sent: a repetition that sends the same must get the same, whatever is made of it meanwhile.
+	Hash uint64
 	// Resend says that an earlier attempt may have been committed: an id that is not remembered is looked up.
 	Resend bool
+	// Known says that nothing new may be appended: only what an earlier attempt committed is answered, and else it is
+	// ErrStalePermit. It is for a Resend by a sender who may write no more.
+	Known bool
 	// Permit is the seq of the newest notice that the sender's permission takes into account. Any is for entries that
 	// need none.
 	Permit uint64
@@ -140,7 +150,7 @@ func (l *Log) Append(ctx context.Context, d Draft) (Result, error) {
 	if c.Kind() == chat.KindNone {
 		return Result{}, fmt.Errorf("append to %q: no conversation", c)
 	}
-	return l.of(c).append(ctx, d)
+	return l.of(c).watched(ctx, d)
 }
 
 // Positions returns the epoch and the position of every partition, taken in this order: what a reader reads after it

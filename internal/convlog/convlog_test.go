@@ -535,6 +535,50 @@ func TestQueueIsBounded(t *testing.T) {
 	contiguous(t, s, map[string]uint64{"first": 1})
 }
 
+// L4: what tells bodies apart is the hash that the draft carries, over a restart and in the database too.
+func TestRepeatedIDWithHash(t *testing.T) {
+	s, d := newStream("a"), newDatabase()
+	l, stop := open(t, s, d, nil)
+	as := func(l *convlog.Log, body string, hash uint64) (convlog.Result, error) {
+		return l.Append(t.Context(), convlog.Draft{Entry: text("ann", "m1", body), Hash: hash, Resend: true, Permit: convlog.Any})
+	}
+	first, err := as(l, "made of it", 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if again, err := as(l, "made of it later", 7); err != nil || again != first {
+			t.Errorf("the same hash = %+v, %v; want the first one's %+v", again, err, first)
+		}
+		if _, err := as(l, "made of it", 8); !fault.IsReason(err, fault.ClientMsgIDReused) {
+			t.Errorf("another hash = %v; want CLIENT_MSG_ID_REUSED", err)
+		}
+		stop()
+		l, stop = open(t, s, d, nil)
+	}
+}
+
+// L4: with Known an earlier attempt's place is found, remembered or stored, and nothing is appended.
+func TestKnownAppendsNothing(t *testing.T) {
+	s, d := newStream("a"), newDatabase()
+	l, stop := open(t, s, d, nil)
+	first := appendText(t, l, "m1")
+	known := func(l *convlog.Log, id string) (convlog.Result, error) {
+		return l.Append(t.Context(), convlog.Draft{Entry: text("ann", id, "body of "+id), Resend: true, Known: true, Permit: convlog.Any})
+	}
+	for range 2 {
+		if again, err := known(l, "m1"); err != nil || again != first {
+			t.Errorf("m1 = %+v, %v; want the first one's %+v", again, err, first)
+		}
+		if _, err := known(l, "m2"); !errors.Is(err, convlog.ErrStalePermit) {
+			t.Errorf("m2 = %v; want ErrStalePermit", err)
+		}
+		stop()
+		l, stop = open(t, s, d, nil)
+	}
+	contiguous(t, s, map[string]uint64{"m1": 1})
+}
+
 func TestBatchCodec(t *testing.T) {
 	for _, bad := range [][]byte{nil, {}, []byte("x"), {0x08, 0x01}} {
 		if _, _, err := convlog.DecodeBatch(bad); !errors.Is(err, convlog.ErrCorrupt) {

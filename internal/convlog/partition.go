@@ -227,7 +227,10 @@ func (p *partition) sync(ctx context.Context) (uint64, error) {
 
 // append queues d and waits for its outcome.
 func (p *partition) append(ctx context.Context, d Draft) (Result, error) {
-	r := &request{draft: d, ctx: ctx, done: make(chan outcome, 1), inside: &p.inside, size: draftSize(d.Entry), body: BodyHash(d.Entry)}
+	r := &request{draft: d, ctx: ctx, done: make(chan outcome, 1), inside: &p.inside, size: draftSize(d.Entry), body: d.Hash}
+	if r.body == 0 {
+		r.body = BodyHash(d.Entry)
+	}
 	r.conversation = chat.ConversationID(d.Entry.GetConversationId())
 	if d.Entry.GetClientMsgId() != "" {
 		r.key = p.fold.ids.key(chat.UserID(d.Entry.GetSenderId()), r.conversation, d.Entry.GetClientMsgId())

@@ -83,7 +83,9 @@ func (a *appender) publish(ctx context.Context, b *inflight) error {
 func (a *appender) attempt(ctx context.Context, b *inflight) error {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.PublishTimeout)
 	defer cancel()
+	done := a.watch(ctx, b)
 	seq, err := a.stream.Append(ctx, b.data, b.expect)
+	done(err)
 	if err == nil {
 		b.committed = seq
 	}

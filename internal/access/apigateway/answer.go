@@ -24,6 +24,9 @@ func (s *Service) wrongVerb(w http.ResponseWriter, r *http.Request, verbs []stri
 // refuse answers with the error object of err.
 func (s *Service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	f := fault.Of(err)
+	if r.Method == http.MethodGet && f.Reason == fault.OutcomeUnknown { // a read has no outcome
+		f = fault.Wrap(err, fault.Overloaded, "the answer did not arrive in time; ask again").After(f.RetryAfter)
+	}
 	code := f.HTTP()
 	if f.Reason == fault.UnknownMethod {
 		// The path and the verb are right, but the service has not got the method.

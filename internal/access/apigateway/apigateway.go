@@ -10,13 +10,11 @@ package apigateway
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -24,13 +22,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	authv1 "github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1"
+	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate"
 	"github.com/oceanchat/oceanchat/internal/token"
 )
 
-// Deps is what the gateway needs of others. WebSocket and TLS may be nil.
+// Deps is what the gateway needs of others. WebSocket and Door may be nil.
 type Deps struct {
 	Net      calls.Network
 	Limits   faststate.Limits
@@ -38,8 +37,12 @@ type Deps struct {
 	Verifier Verifier
 	// WebSocket serves /ws when ws-gateway is in the same process; nil means that there is no such path here.
 	WebSocket http.Handler
-	// TLS is for the listener; nil means none.
-	TLS *tls.Config
+	// Trust tells which address a client has.
+	Trust netdoor.Trust
+	// Door opens the port; nil means plain TCP.
+	Door *netdoor.Door
+	// Trace makes the spans of requests; nil means none.
+	Trace *obs.Tracer
 }
 
 // Verifier checks an access token by auth's public keys; *token.Verifier does.
@@ -56,14 +59,13 @@ type Service struct {
 	log  *slog.Logger
 	m    *metrics
 
-	auth     authv1.AuthInternalServiceClient
-	mux      *runtime.ServeMux
-	muxErr   error // of building mux; Run reports it
-	routes   routes
-	files    map[string]http.HandlerFunc // by path; outside of limits
-	origins  origins
-	clientIP func(*http.Request) netip.Addr
-	noted    *obs.Limiter
+	auth    authv1.AuthInternalServiceClient
+	mux     *runtime.ServeMux
+	muxErr  error // of building mux; Run reports it
+	routes  routes
+	files   map[string]http.HandlerFunc // by path; outside of limits
+	origins origins
+	noted   *obs.Limiter
 
 	bound atomic.Pointer[net.Addr] // while Run listens
 }
@@ -72,12 +74,11 @@ type Service struct {
 func New(cfg Config, addr string, deps Deps, log *slog.Logger, reg prometheus.Registerer) *Service {
 	s := &Service{
 		cfg: cfg, addr: addr, deps: deps, log: log, m: newMetrics(reg),
-		auth:     authv1.NewAuthInternalServiceClient(deps.Net),
-		routes:   newRoutes(),
-		files:    newFiles(),
-		origins:  newOrigins(cfg.Origins),
-		clientIP: cfg.ClientIP(),
-		noted:    obs.Every(10 * time.Second),
+		auth:    authv1.NewAuthInternalServiceClient(deps.Net),
+		routes:  newRoutes(),
+		files:   newFiles(),
+		origins: newOrigins(cfg.Origins),
+		noted:   obs.Every(10 * time.Second),
 	}
 	s.mux, s.muxErr = s.newMux()
 	return s
@@ -100,9 +101,9 @@ func (s *Service) Run(ctx context.Context, ready func()) error {
 	if s.muxErr != nil {
 		return fmt.Errorf("bind routes: %w", s.muxErr)
 	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", s.addr)
+	ln, err := s.deps.Door.Listen(ctx, s.addr)
 	if err != nil {
-		return fmt.Errorf("listen on http.addr %s: %w", s.addr, err)
+		return fmt.Errorf("open http.addr %s: %w", s.addr, err)
 	}
 	addr := ln.Addr()
 	s.bound.Store(&addr)
@@ -136,7 +137,7 @@ func (s *Service) server() *http.Server {
 		WriteTimeout:      s.cfg.ReadTimeout + s.cfg.RequestTimeout + writeMargin,
 		IdleTimeout:       s.cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		TLSConfig:         s.deps.TLS,
+		TLSConfig:         s.deps.Door.TLS(), // the time limit of the header bounds a handshake too
 		// What the server itself has to say is what clients did wrong.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}

@@ -352,17 +352,23 @@ func TestServiceErrors(t *testing.T) {
 	}
 }
 
-// A service that hangs costs its caller the request time-out and says that the outcome is not known.
+// A service that hangs costs its caller the request time-out; of a command the outcome is not known then, a read has none.
 func TestServiceHangs(t *testing.T) {
 	t.Parallel()
 	r := open(t, func(c *apigateway.Config, _ *apigateway.Deps) { c.RequestTimeout = 20 * time.Millisecond })
-	r.services.on(t, "message.send", func(ctx context.Context, _ proto.Message) (proto.Message, error) {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	})
-	got := r.do("POST", "/messages", r.login("ann"), "{}")
-	if e := got.refusal(t); got.status != 503 || e.Reason != "OUTCOME_UNKNOWN" || got.header.Get("Retry-After") != "1" {
-		t.Errorf("= %d %s, Retry-After %q; want 503 OUTCOME_UNKNOWN, 1", got.status, got.body, got.header.Get("Retry-After"))
+	ann := r.login("ann")
+	for _, tt := range []struct{ method, verb, path, reason string }{
+		{"message.send", "POST", "/messages", "OUTCOME_UNKNOWN"},
+		{"user.getMe", "GET", "/users/me", "OVERLOADED"},
+	} {
+		r.services.on(t, tt.method, func(ctx context.Context, _ proto.Message) (proto.Message, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		got := r.do(tt.verb, tt.path, ann, "{}")
+		if e := got.refusal(t); got.status != 503 || e.Reason != tt.reason || got.header.Get("Retry-After") != "1" {
+			t.Errorf("%s = %d %s, Retry-After %q; want 503 %s, 1", tt.method, got.status, got.body, got.header.Get("Retry-After"), tt.reason)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package apigateway
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -16,8 +15,7 @@ type Config struct {
 	RateLimit float64 `yaml:"rate_limit" default:"10" min:"0" doc:"Requests per second of one user, or of one IP address (IPv6: one /64) without a valid token, over all instances. 0: no limit."`
 	Burst     int     `yaml:"burst" default:"20" min:"1" doc:"How many requests may come at once within the rate limit."`
 
-	TrustedProxies []string `yaml:"trusted_proxies" doc:"Addresses or networks (CIDR) of proxies whose X-Forwarded-For is believed."`
-	Origins        []string `yaml:"origins" doc:"Origins of web pages that may use the REST door besides the server's own, such as https://chat.example.com; * allows all."`
+	Origins []string `yaml:"origins" doc:"Origins of web pages that may use the REST door besides the server's own, such as https://chat.example.com; * allows all."`
 
 	BodyLimit      config.Bytes  `yaml:"body_limit" default:"64KiB" min:"1KiB" max:"16MiB" doc:"The longest body of a request."`
 	RequestTimeout time.Duration `yaml:"request_timeout" default:"15s" min:"10ms" max:"2m" doc:"How long a service may take for a request; then its outcome is unknown."`
@@ -37,11 +35,6 @@ const (
 // Validate returns all broken rules that no tag can tell, joined.
 func (c *Config) Validate() error {
 	var errs []error
-	for _, p := range c.TrustedProxies {
-		if _, err := parseNetwork(p); err != nil {
-			errs = append(errs, fmt.Errorf("trusted_proxies: %q: want an address or a network such as 10.0.0.0/8", p))
-		}
-	}
 	for _, o := range c.Origins {
 		if o != anyOrigin && !isOrigin(o) {
 			errs = append(errs, fmt.Errorf("origins: %q: want * or an origin such as https://chat.example.com", o))
@@ -53,14 +46,4 @@ func (c *Config) Validate() error {
 func isOrigin(s string) bool {
 	u, err := url.Parse(strings.TrimSuffix(s, "/"))
 	return err == nil && u.Scheme != "" && u.Host != "" && u.User == nil && u.Path == "" && u.RawQuery == "" && u.Fragment == ""
-}
-
-// parseNetwork reads a network, or an address as a network of one.
-func parseNetwork(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		a = a.Unmap()
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	return p.Masked(), err
 }

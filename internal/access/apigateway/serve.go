@@ -10,6 +10,7 @@ import (
 
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
 )
 
@@ -20,8 +21,9 @@ const (
 
 // ServeHTTP serves one request: it gets an id, is answered, counted and logged, whatever happens.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := &visit{id: requestID(r), ip: s.clientIP(r), began: time.Now()}
+	v := &visit{id: requestID(r), ip: s.deps.Trust.Client(r), began: time.Now()}
 	ctx := context.WithValue(r.Context(), visitKey{}, v)
+	ctx, v.span = s.deps.Trace.Start(ctx, "http request", v.id)
 	r = r.WithContext(ctx)
 	rec := &recorder{ResponseWriter: w}
 	s.m.inFlight.Inc()
@@ -116,7 +118,7 @@ func (s *Service) identify(r *http.Request, v *visit) error {
 	}
 	by, key := "user", "api/user/"+string(v.claims.UserID)
 	if v.noAuth != nil {
-		by, key = "ip", "api/ip/"+network(v.ip)
+		by, key = "ip", "api/ip/"+netdoor.Network(v.ip).String()
 	}
 	ok, retryAfter, err := s.deps.Limits.Take(ctx, key, s.cfg.RateLimit, s.cfg.Burst)
 	if err != nil {

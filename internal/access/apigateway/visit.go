@@ -25,6 +25,7 @@ type visit struct {
 	claims token.Claims // of a valid token
 	noAuth error        // why there are no claims
 	reason fault.Reason // of the refusal
+	span   obs.Span
 }
 
 type visitKey struct{}
@@ -59,6 +60,7 @@ func (s *Service) depart(ctx context.Context, v *visit, method string, w *record
 	}
 	took := time.Since(v.began)
 	s.m.answered(method, v.route, w.code(), took)
+	v.endSpan(method, w.code())
 	if !s.cfg.AccessLog {
 		return
 	}

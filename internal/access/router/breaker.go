@@ -14,7 +14,7 @@ const (
 	breakerSlots = 10
 	slotLength   = time.Second
 	minCalls     = 20
-	probeEvery   = time.Second // while it is open, one call a second goes through and closes it if it succeeds
+	probeEvery   = time.Second // an open circuit lets one call through, the probe, this long after the last one failed
 )
 
 // outcome is what a call says about the service that was called.
@@ -47,9 +47,12 @@ func judge(caller context.Context, err error) outcome {
 type breaker struct {
 	mu    sync.Mutex // guards what follows
 	open  bool
+	busy  bool      // a probe is under way, while open; there is never a second one
 	probe time.Time // when the next probe may pass, while open
 	round uint64    // raised by each opening and closing; outcomes of an earlier round are ignored
 	slots [breakerSlots]slot
+
+	opened, refused uint64 // for the metrics
 }
 
 // slot counts the calls that ended in one second.
@@ -59,43 +62,56 @@ type slot struct {
 }
 
 // ticket is the right to make one call.
-type ticket struct{ round uint64 }
+type ticket struct {
+	round uint64
+	probe bool
+}
 
-// allow returns a ticket, or how long the circuit stays closed to everyone.
+// allow returns a ticket, whose outcome must be told to done, or how long the caller should wait before it tries again.
 func (b *breaker) allow(now time.Time) (t ticket, wait time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.open {
-		if now.Before(b.probe) {
-			return ticket{}, b.probe.Sub(now), false
-		}
-		b.probe = now.Add(probeEvery)
+	if !b.open {
+		return ticket{round: b.round}, 0, true
 	}
-	return ticket{b.round}, 0, true
+	if wait = b.probe.Sub(now); b.busy || wait > 0 {
+		b.refused++
+		return ticket{}, max(wait, probeEvery), false
+	}
+	b.busy = true
+	return ticket{round: b.round, probe: true}, 0, true
 }
 
 // done counts the outcome of a call that allow let pass.
 func (b *breaker) done(t ticket, o outcome, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if o == unjudged || t.round != b.round {
-		return
-	}
-	if b.open {
-		if o == worked {
-			b.turn(false)
-		}
-		return
-	}
-	if b.count(o, now) {
+	switch {
+	case t.round != b.round:
+	case t.probe:
+		b.busy = false
+		b.probed(o, now)
+	case o != unjudged && b.count(o, now):
 		b.turn(true)
+		b.opened++
 		b.probe = now.Add(probeEvery)
+	}
+}
+
+// probed takes the outcome of a probe. One that says nothing makes room for the next at once.
+func (b *breaker) probed(o outcome, now time.Time) {
+	switch o {
+	case worked:
+		b.turn(false)
+	case failed:
+		b.probe = now.Add(probeEvery)
+	case unjudged:
 	}
 }
 
 // turn opens or closes the circuit and forgets what was counted.
 func (b *breaker) turn(open bool) {
-	b.open = open
+	b.open, b.busy = open, false
 	b.round++
 	b.slots = [breakerSlots]slot{}
 }
@@ -122,9 +138,21 @@ func (b *breaker) count(o outcome, now time.Time) bool {
 	return calls >= minCalls && 2*failures >= calls
 }
 
-// isOpen is for the metrics.
-func (b *breaker) isOpen() bool {
+// figures are what the metrics show of a breaker.
+type figures struct {
+	state           float64 // 0 closed, 0.5 a probe is under way, 1 open
+	opened, refused float64
+}
+
+func (b *breaker) figures() figures {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.open
+	f := figures{opened: float64(b.opened), refused: float64(b.refused)}
+	switch {
+	case b.open && b.busy:
+		f.state = 0.5
+	case b.open:
+		f.state = 1
+	}
+	return f
 }

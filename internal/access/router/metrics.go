@@ -20,6 +20,7 @@ type metrics struct {
 	requests  *prometheus.CounterVec
 	seconds   *prometheus.HistogramVec
 	unlimited prometheus.Counter
+	limited   prometheus.Counter
 	circuits  []prometheus.Collector
 }
 
@@ -38,24 +39,31 @@ func newMetrics(breakers map[string]*breaker) *metrics {
 			Namespace: namespace, Subsystem: subsystem, Name: "unlimited_total",
 			Help: "Requests that passed uncounted because the shared counters could not be reached.",
 		}),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "rate_limited_total",
+			Help: "Requests refused because their user sent too many.",
+		}),
 	}
 	for target, b := range breakers {
-		m.circuits = append(m.circuits, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: "circuit_open",
-			Help:        "1 while calls to a service are refused because it fails.",
-			ConstLabels: prometheus.Labels{"service": target},
-		}, func() float64 {
-			if b.isOpen() {
-				return 1
+		opts := func(name, help string) prometheus.Opts {
+			return prometheus.Opts{
+				Namespace: namespace, Subsystem: subsystem, Name: name, Help: help, ConstLabels: prometheus.Labels{"service": target},
 			}
-			return 0
-		}))
+		}
+		m.circuits = append(m.circuits,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("circuit_open",
+				"1 while calls to a service are refused because it fails, 0.5 while a single call probes whether it is back.")),
+				func() float64 { return b.figures().state }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts(opts("circuit_opened_total", "How often the circuit of a service opened.")),
+				func() float64 { return b.figures().opened }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts(opts("circuit_refused_total", "Requests refused because the circuit of their service was open.")),
+				func() float64 { return b.figures().refused }))
 	}
 	return m
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.requests, m.seconds, m.unlimited}, m.circuits...)
+	return append([]prometheus.Collector{m.requests, m.seconds, m.unlimited, m.limited}, m.circuits...)
 }
 
 // count adds one request; took is negative if its owner was not called.

@@ -96,6 +96,7 @@ func (p *packet) admit(ctx context.Context) error {
 		p.metrics.unlimited.Inc()
 		return nil
 	case !ok:
+		p.metrics.limited.Inc()
 		return fault.New(fault.RateLimited, "more than %d requests a second", p.cfg.RateLimit).After(retryAfter)
 	}
 	return nil
@@ -113,6 +114,9 @@ func (p *packet) call(ctx context.Context, m wire.Method, params proto.Message) 
 	resp := m.NewResponse()
 	err := p.invoke(ctx, m.FullMethod, params, resp)
 	out = judge(ctx, err)
+	if p.reads[m.FullMethod] && fault.IsReason(err, fault.OutcomeUnknown) {
+		return nil, fault.Wrap(err, fault.Overloaded, "the answer did not arrive in time; ask again").After(retryUnknown)
+	}
 	if err != nil {
 		return nil, err
 	}

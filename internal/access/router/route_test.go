@@ -308,6 +308,38 @@ func TestRouteTimeout(t *testing.T) {
 	}
 }
 
+// A lost answer leaves a command in doubt, and a reading not: there is nothing to repeat with the same id.
+func TestRouteLostAnswer(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ method, params, reason string }{
+		{"message.send", `{}`, "OUTCOME_UNKNOWN"},
+		{"message.markRead", `{}`, "OUTCOME_UNKNOWN"},
+		{"group.addMembers", `{}`, "OUTCOME_UNKNOWN"},
+		{"user.updateMe", `{}`, "OUTCOME_UNKNOWN"},
+		{"user.getMe", `{}`, "OVERLOADED"},
+		{"group.listMembers", `{}`, "OVERLOADED"},
+		{"presence.get", `{}`, "OVERLOADED"},
+		{"query.history", `{}`, "OVERLOADED"},
+		{"query.sync", `{}`, "OVERLOADED"}, // a POST, and yet it changes nothing
+	}
+	for _, tt := range tests {
+		t.Run(tt.method, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(router.Config{Timeout: time.Second}, func(ctx context.Context, _ any) error {
+					<-ctx.Done()
+					return ctx.Err()
+				})
+				got := r.route(t, `{"jsonrpc":"2.0","id":1,"method":"`+tt.method+`","params":`+tt.params+`}`)
+				a := parse(t, got)
+				if a.Error.Data.GetReason() != tt.reason || a.Error.Code != 14 || !strings.Contains(got, `"retryAfterMs":1000`) {
+					t.Errorf("Route(%s) without an answer = %+v; want 14, %s, 1 s", tt.method, a, tt.reason)
+				}
+			})
+		})
+	}
+}
+
 // ROUTER-3: per user.
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
@@ -374,6 +406,67 @@ func TestBreaker(t *testing.T) {
 		fails(5)
 		if r.net.count != 46 {
 			t.Errorf("calls = %d; want 46: a probe that works closes the circuit", r.net.count)
+		}
+	})
+}
+
+// ROUTER-3: of an open circuit there is one probe at a time, however long it takes; one whose caller went away makes
+// room for the next, and outcomes of calls from before the opening say nothing.
+func TestBreakerProbesOneAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(router.Config{Timeout: time.Minute}, func(context.Context, any) error { return fault.New(fault.Overloaded, "x") })
+		old := make(chan error)
+		slow := func(answer chan error) func(context.Context, any) error {
+			return func(ctx context.Context, _ any) error {
+				select {
+				case err := <-answer:
+					return err
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+		failing := r.net.do
+		r.net.do = slow(old)
+		go func() { _, _ = r.Route(t.Context(), request(send)) }() // from before the opening
+		synctest.Wait()
+		r.net.do = failing
+		for range 20 {
+			r.route(t, send)
+		}
+		time.Sleep(time.Second)
+		probe := make(chan error)
+		r.net.do = slow(probe)
+		gone, leave := context.WithCancel(t.Context())
+		go func() { _, _ = r.Route(gone, request(send)) }()
+		synctest.Wait()
+		calls := r.net.count
+		refused := func(when string) {
+			t.Helper()
+			if a := parse(t, r.route(t, send)); a.Error.Data.GetReason() != "OVERLOADED" || r.net.count != calls {
+				t.Errorf("%s: Route = %+v after %d calls; want OVERLOADED after %d", when, a, r.net.count, calls)
+			}
+		}
+		refused("while the probe is under way")
+		time.Sleep(10 * time.Second)
+		refused("while the probe still is under way")
+		old <- nil
+		synctest.Wait()
+		refused("after an answer from before the opening")
+		leave() // the probe says nothing
+		synctest.Wait()
+		go func() { _, _ = r.Route(t.Context(), request(send)) }()
+		synctest.Wait()
+		if calls++; r.net.count != calls {
+			t.Errorf("calls after a probe without a verdict = %d; want %d: the next probe", r.net.count, calls)
+		}
+		refused("while the second probe is under way")
+		probe <- nil
+		synctest.Wait()
+		r.net.do = nil
+		if got := r.route(t, send); !strings.Contains(got, `"result"`) {
+			t.Errorf("Route after a probe that worked = %s; want a result", got)
 		}
 	})
 }

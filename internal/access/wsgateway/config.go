@@ -2,12 +2,13 @@ package wsgateway
 
 import (
 	"context"
-	"crypto/tls"
 	"net/http"
 	"net/netip"
 	"time"
 
 	"github.com/oceanchat/oceanchat/internal/config"
+	"github.com/oceanchat/oceanchat/internal/netdoor"
+	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate"
 	"github.com/oceanchat/oceanchat/internal/token"
@@ -40,7 +41,7 @@ type Config struct {
 	RegisterRate    int           `yaml:"register_rate" default:"5000" min:"1" doc:"How many connections a second are registered again after presence was lost."`
 	CloseTimeout    time.Duration `yaml:"close_timeout" default:"2s" min:"10ms" max:"1m" doc:"How long a client may take to answer a close."`
 	LastAnswers     time.Duration `yaml:"last_answers" default:"500ms" max:"900ms" doc:"How long requests at work may take when their session ends, so that a log-out is answered; then the connection is closed."`
-	DrainSpread     time.Duration `yaml:"drain_spread" default:"5s" max:"10m" doc:"Over what time connections are closed when the process stops."`
+	DrainSpread     time.Duration `yaml:"drain_spread" default:"5s" max:"10m" doc:"Over what time, at most, connections are closed when the process stops: 2,000 a second, or faster where they would take longer."`
 	DrainRetryAfter time.Duration `yaml:"drain_retry_after" default:"1s" max:"10m" doc:"What clients are told to wait before they reconnect to a process that stops."`
 }
 
@@ -71,7 +72,7 @@ func (c Config) tick() time.Duration {
 	return max(min(tickMost, least/4), time.Millisecond)
 }
 
-// Deps is what the gateway needs of others. All but ClientIP and TLS are required.
+// Deps is what the gateway needs of others. All but ClientIP and the doors are required; a door that is nil is plain TCP.
 type Deps struct {
 	Net      calls.Network
 	Host     calls.Host
@@ -82,10 +83,14 @@ type Deps struct {
 	Mounted bool
 	// ClientIP returns the address of who sent r, behind proxies too; nil means the peer's address.
 	ClientIP func(r *http.Request) netip.Addr
+	// HTTP opens the gateway's own port for /ws.
+	HTTP *netdoor.Door
 	// TCPAddr is where raw TCP is served; "" means nowhere.
 	TCPAddr string
-	// TLS is for the gateway's own listeners; nil means none.
-	TLS *tls.Config
+	// TCP opens TCPAddr.
+	TCP *netdoor.Door
+	// Trace makes the spans of requests and deliveries; nil means none.
+	Trace *obs.Tracer
 }
 
 // Verifier checks an access token by auth's public keys; *token.Verifier does.

@@ -2,7 +2,10 @@ package wsgateway //nolint:testpackage // the framings are not exported
 
 import (
 	"bytes"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"os"
 	"testing"
 
 	"github.com/gobwas/ws"
@@ -115,4 +118,40 @@ func FuzzFraming(f *testing.F) {
 			_, _ = cut(fr, bytes.Clone(in), int(size)+1, limit)
 		}
 	})
+}
+
+// The vectors that clients test their framing with are what the door does.
+func TestVectors(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../../api/vectors/tcp.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []struct {
+		Name, Stream string
+		Limit, Rest  int
+		Frames       []string
+		Broken       bool
+	}
+	if err := json.Unmarshal(data, &cases); err != nil || len(cases) == 0 {
+		t.Fatalf("%d cases, %v; want some", len(cases), err)
+	}
+	for _, tt := range cases {
+		stream, err := hex.DecodeString(tt.Stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for size := 1; size <= len(stream); size++ {
+			units, err := cut(varintTCP{}, bytes.Clone(stream), size, tt.Limit)
+			got := []string{}
+			used := 0
+			for _, u := range units {
+				got = append(got, hex.EncodeToString([]byte(u[1:])))
+				used += len(varintTCP{}.header(nil, ws.OpBinary, len(u)-1)) + len(u) - 1
+			}
+			if !cmp.Equal(got, tt.Frames) || (err != nil) != tt.Broken || !tt.Broken && len(stream)-used != tt.Rest {
+				t.Errorf("%s in pieces of %d = %q, %d bytes left, %v; want %q, %d, broken %v", tt.Name, size, got, len(stream)-used, err, tt.Frames, tt.Rest, tt.Broken)
+			}
+		}
+	}
 }

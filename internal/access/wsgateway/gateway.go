@@ -3,6 +3,7 @@ package wsgateway
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -59,6 +60,7 @@ func (g *server) deliver(item *flowv1.OnlineItem) []*presencev1.Connection {
 		g.s.failed("deliver", "entry of a task not decoded", err)
 		return item.GetTo()
 	}
+	defer g.s.delivered(e, time.Now())
 	enc := encoded{do: func(f wire.Form) ([]byte, error) { return f.Append(nil, e) }}
 	var missed []*presencev1.Connection
 	for _, to := range item.GetTo() {

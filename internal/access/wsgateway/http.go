@@ -13,6 +13,7 @@ import (
 
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/wire"
 )
@@ -55,7 +56,7 @@ func (s *Service) serveWS(w http.ResponseWriter, r *http.Request) {
 	if n := rw.Reader.Buffered(); n > 0 {
 		early, _ = rw.Reader.Peek(n) // all of it is there
 	}
-	s.accept(nc, d, s.clientIP(r), early)
+	s.accept(nc, d, s.deps.ClientIP(r), early)
 }
 
 // chooseDoor returns the door of the first subprotocol that is known, or JSON when none is offered.
@@ -93,14 +94,6 @@ func (s *Service) originAllowed(r *http.Request) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
-func (s *Service) clientIP(r *http.Request) netip.Addr {
-	if s.deps.ClientIP != nil {
-		return network(s.deps.ClientIP(r))
-	}
-	ap, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return network(ap.Addr())
-}
-
 // httpError answers before the handshake with the error object of the contract.
 func httpError(w http.ResponseWriter, status int, err error) {
 	body, merr := wire.MarshalJSON(wire.ErrorObject(err, ""))
@@ -130,10 +123,11 @@ func (s *Service) isOpen() bool {
 
 // accept starts the life of a connection; enter was called for it. Its loop is a fresh goroutine with a small stack:
 // the handshake's has grown.
-func (s *Service) accept(nc net.Conn, d *door, remote netip.Addr, early []byte) {
+func (s *Service) accept(nc net.Conn, d *door, client netip.Addr, early []byte) {
 	if t, ok := nc.(*net.TCPConn); ok {
 		_ = t.SetNoDelay(true) // the default; an error would show at the next write
 	}
+	remote := netdoor.Network(client)
 	c := &conn{s: s, door: d, nc: nc, raw: rawOf(nc), remote: remote, accepted: s.clock()}
 	c.id.ConnectionID = chat.ConnectionID(chat.NewID())
 	c.heard.Store(c.accepted)

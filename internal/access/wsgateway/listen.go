@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -26,19 +27,19 @@ func (l *listener) close() {
 
 // listen opens the ports that this process has: /ws unless api-gateway serves it, and TCP if configured. What is open
 // is returned with an error too.
-func (s *Service) listen() ([]*listener, error) {
+func (s *Service) listen(ctx context.Context) ([]*listener, error) {
 	var list []*listener
 	if !s.deps.Mounted {
-		ln, err := net.Listen("tcp", s.cfg.Addr)
+		ln, err := s.deps.HTTP.Listen(ctx, s.cfg.Addr)
 		if err != nil {
-			return list, fmt.Errorf("listen on ws_gateway.addr %s: %w", s.cfg.Addr, err)
+			return list, fmt.Errorf("open ws_gateway.addr %s: %w", s.cfg.Addr, err)
 		}
 		list = append(list, s.serveHTTP(ln))
 	}
 	if s.deps.TCPAddr != "" {
-		ln, err := net.Listen("tcp", s.deps.TCPAddr)
+		ln, err := s.deps.TCP.Listen(ctx, s.deps.TCPAddr)
 		if err != nil {
-			return list, fmt.Errorf("listen on tcp.addr %s: %w", s.deps.TCPAddr, err)
+			return list, fmt.Errorf("open tcp.addr %s: %w", s.deps.TCPAddr, err)
 		}
 		list = append(list, s.serveTCP(ln))
 	}
@@ -52,12 +53,12 @@ func (s *Service) serveHTTP(ln net.Listener) *listener {
 	// Connections that were handed over to /ws are free of the time limits.
 	srv := &http.Server{
 		Handler: mux, ReadTimeout: handshakeTimeout, WriteTimeout: 2 * handshakeTimeout, IdleTimeout: handshakeTimeout,
-		MaxHeaderBytes: 16 << 10, TLSConfig: s.deps.TLS,
+		MaxHeaderBytes: 16 << 10, TLSConfig: s.deps.HTTP.TLS(),
 		// What the server itself has to say is what clients did wrong.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	serve := srv.Serve
-	if s.deps.TLS != nil {
+	if srv.TLSConfig != nil {
 		serve = func(ln net.Listener) error { return srv.ServeTLS(ln, "", "") }
 	}
 	l := &listener{done: make(chan struct{}), stop: func() { _ = srv.Close() }} // handshakes would be refused anyway
@@ -71,10 +72,11 @@ func (s *Service) serveHTTP(ln net.Listener) *listener {
 	return l
 }
 
-// serveTCP takes raw connections on ln. A TLS handshake runs in the connection's own reader, under the time limit of
-// connect.
+// serveTCP takes raw connections on ln. What a connection begins with is read in its own goroutines: a PROXY header under
+// its own time limit, then a TLS handshake under that of connect.
 func (s *Service) serveTCP(ln net.Listener) *listener {
 	l := &listener{done: make(chan struct{}), stop: func() { _ = ln.Close() }}
+	tlsConfig := s.deps.TCP.TLS()
 	s.log.Info("listening", "door", "tcp", obs.Addr, ln.Addr().String())
 	go func() {
 		defer close(l.done)
@@ -86,22 +88,21 @@ func (s *Service) serveTCP(ln net.Listener) *listener {
 			case err != nil: // out of files, or a client that is gone already
 				s.failed("accept", "connection not accepted", err)
 				wait(s.ctx, nil, flushPause)
+			case !s.enter():
+				_ = nc.Close()
 			default:
-				s.acceptTCP(nc)
+				go s.acceptTCP(nc, tlsConfig)
 			}
 		}
 	}()
 	return l
 }
 
-func (s *Service) acceptTCP(nc net.Conn) {
-	if !s.enter() {
-		_ = nc.Close()
-		return
-	}
+// acceptTCP starts the life of a connection; enter was called for it. Asking for its address may wait for a proxy to tell.
+func (s *Service) acceptTCP(nc net.Conn, tlsConfig *tls.Config) {
 	ap, _ := netip.ParseAddrPort(nc.RemoteAddr().String())
-	if s.deps.TLS != nil {
-		nc = tls.Server(nc, s.deps.TLS)
+	if tlsConfig != nil {
+		nc = tls.Server(nc, tlsConfig)
 	}
-	s.accept(nc, tcpDoor, network(ap.Addr()), nil)
+	s.accept(nc, tcpDoor, ap.Addr(), nil)
 }

@@ -11,6 +11,7 @@ type metrics struct {
 	overflow, slow, unrouted, acks         prometheus.Counter
 	refused, closed, handedBack, dropped   *prometheus.CounterVec
 	failures                               *prometheus.CounterVec
+	delivery                               prometheus.Histogram
 }
 
 const namespace, subsystem = "oceanchat", "ws_gateway"
@@ -34,7 +35,14 @@ func newMetrics(reg prometheus.Registerer, conns func() float64) *metrics {
 	for _, what := range []string{"accept", "deliver", "displace", "goodbye", "handback", "lease", "register", "resync", "sessions"} {
 		failures.WithLabelValues(what) // an alarm needs the zero before the first failure
 	}
+	delivery := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "delivery_seconds",
+		Help:    "Age of an entry, from its append, when it was queued for the connections of its recipients.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+	})
+	reg.MustRegister(delivery)
 	return &metrics{
+		delivery:   delivery,
 		failures:   failures,
 		framesIn:   counter("frames_in_total", "Packets from clients."),
 		framesOut:  counter("frames_out_total", "Frames to clients."),

@@ -138,17 +138,6 @@ type addresses struct {
 	count map[netip.Addr]int
 }
 
-// network is what counts as one address: an IPv6 customer has a /64 at least.
-func network(a netip.Addr) netip.Addr {
-	a = a.Unmap().WithZone("")
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
-}
-
 // take counts one more, and reports false if there are limit already.
 func (a *addresses) take(ip netip.Addr, limit int) bool {
 	a.mu.Lock()

@@ -151,6 +151,8 @@ func (c *conn) route(packet []byte) (answer []byte) {
 	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.RequestTimeout)
 	defer cancel()
 	ctx = calls.WithRequestID(calls.WithIdentity(ctx, c.id), id)
+	ctx, span := c.s.deps.Trace.Start(ctx, "packet", id)
+	defer span.End()
 	resp, err := c.s.router.Route(ctx, &routerv1.RouteRequest{
 		GatewayId: string(c.s.id), ConnectionId: string(c.id.ConnectionID), UserId: string(c.id.UserID),
 		SessionId: string(c.id.SessionID), DeviceId: string(c.id.DeviceID), Platform: c.id.Platform,

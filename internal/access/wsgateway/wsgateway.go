@@ -33,6 +33,7 @@ import (
 	routerv1 "github.com/oceanchat/oceanchat/gen/oceanchat/router/v1"
 	wsgatewayv1 "github.com/oceanchat/oceanchat/gen/oceanchat/wsgateway/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
+	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
 )
 
@@ -73,6 +74,9 @@ type Service struct {
 
 // New returns a gateway with a fresh id that does nothing before Run. cfg must be valid.
 func New(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) *Service {
+	if deps.ClientIP == nil {
+		deps.ClientIP = netdoor.Trust{}.Client
+	}
 	s := &Service{
 		cfg: cfg, deps: deps, log: log, id: chat.GatewayID(chat.NewID()),
 		router:   routerv1.NewRouterServiceClient(deps.Net),
@@ -103,7 +107,7 @@ func (s *Service) ID() chat.GatewayID { return s.id }
 // clock is a monotonic time in nanoseconds; atomics hold it.
 func (s *Service) clock() int64 { return int64(time.Since(s.started)) }
 
-// Run takes connections until ctx ends; then it closes them with 4006, spread over DrainSpread, finishes what they had
+// Run takes connections until ctx ends; then it closes them with 4006, spread over at most DrainSpread, finishes what they had
 // asked, and returns. It calls ready once, when clients can connect.
 func (s *Service) Run(ctx context.Context, ready func()) error {
 	calls, endCalls := context.WithCancel(context.WithoutCancel(ctx))
@@ -124,7 +128,7 @@ func (s *Service) Run(ctx context.Context, ready func()) error {
 
 	stop := s.startLoops(calls)
 	defer stop()
-	doors, err := s.openDoors()
+	doors, err := s.openDoors(ctx)
 	if err != nil {
 		return err
 	}
@@ -170,11 +174,11 @@ func (s *Service) startLoops(ctx context.Context) (stop func()) {
 }
 
 // openDoors lets clients in.
-func (s *Service) openDoors() ([]*listener, error) {
+func (s *Service) openDoors(ctx context.Context) ([]*listener, error) {
 	s.mu.Lock()
 	s.open = true
 	s.mu.Unlock()
-	list, err := s.listen()
+	list, err := s.listen(ctx)
 	if err != nil {
 		s.closeDoors(list)
 		s.drain()
@@ -191,13 +195,17 @@ func (s *Service) closeDoors(list []*listener) {
 	}
 }
 
+// drainEach is how long a stop takes for each connection, where they are few: 2,000 reconnects a second harm nobody,
+// and the clients of a process that is only restarted wait no longer than they must.
+const drainEach = 500 * time.Microsecond
+
 // drain closes every connection with 4006, spread evenly, each once its requests are answered; what has not gone by
 // then is cut.
 func (s *Service) drain() {
 	list := s.conns.all()
-	begin := time.Now()
+	begin, spread := time.Now(), min(s.cfg.DrainSpread, time.Duration(len(list))*drainEach)
 	for i, c := range list {
-		due := begin.Add(s.cfg.DrainSpread * time.Duration(i) / time.Duration(len(list)))
+		due := begin.Add(spread * time.Duration(i) / time.Duration(len(list)))
 		if d := time.Until(due); d > time.Millisecond {
 			wait(s.ctx, nil, d)
 		}

@@ -164,6 +164,8 @@ type metrics struct {
 	refreshes *prometheus.CounterVec // by result
 	published prometheus.Counter
 	retries   prometheus.Counter
+	outbox    prometheus.Gauge
+	oldest    prometheus.Gauge
 }
 
 // Results of log-ins and refreshes.
@@ -190,7 +192,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		retries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "oceanchat_auth_relay_retries_total", Help: "Failed attempts to relay the outbox; rising means that events are late.",
 		}),
+		outbox: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "oceanchat_auth_outbox_events", Help: "Domain events that wait in the outbox.",
+		}),
+		oldest: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "oceanchat_auth_outbox_oldest_seconds", Help: "Age of the oldest of them; 0: none waits.",
+		}),
 	}
-	reg.MustRegister(m.logins, m.refreshes, m.published, m.retries)
+	reg.MustRegister(m.logins, m.refreshes, m.published, m.retries, m.outbox, m.oldest)
 	return m
 }

@@ -31,6 +31,7 @@ type relay struct {
 	open    func(ctx context.Context) (backbone.Queue, error)
 	settle  func(ctx context.Context, extra stored, e *authv1.UserEvent) error
 	every   time.Duration
+	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
 	wake    chan struct{}
@@ -41,7 +42,7 @@ type relay struct {
 
 func newRelay(cfg Config, d Deps, log *slog.Logger, m *metrics, settle func(context.Context, stored, *authv1.UserEvent) error) *relay {
 	return &relay{
-		outbox: d.Outbox, settle: settle, every: cfg.RelayEvery, log: log, metrics: m, wake: make(chan struct{}, 1),
+		outbox: d.Outbox, settle: settle, every: cfg.RelayEvery, now: d.Now, log: log, metrics: m, wake: make(chan struct{}, 1),
 		open: func(ctx context.Context) (backbone.Queue, error) { return d.Backbone.Queue(ctx, backbone.Events) },
 	}
 }
@@ -106,6 +107,7 @@ func (r *relay) round(ctx context.Context) (done int, more bool, err error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("read outbox: %w", err)
 	}
+	defer func() { r.watch(ctx, events, done) }()
 	// First settled, all of them: a session must be denied also while the stream takes nothing.
 	bodies, err := r.settleAll(ctx, events)
 	if len(bodies) == 0 {
@@ -118,6 +120,24 @@ func (r *relay) round(ctx context.Context) (done int, more bool, err error) {
 		}
 	}
 	return len(published), len(events) == relayBatch, errors.Join(pubErr, err)
+}
+
+// watch tells how much is left in the outbox of which events were read and done have left, and how old the first is.
+func (r *relay) watch(ctx context.Context, events []store.Event, done int) {
+	left := len(events) - done
+	if len(events) == relayBatch { // there may be more than were read
+		if n, err := r.outbox.Len(ctx); err == nil {
+			left = n
+		}
+	}
+	r.metrics.outbox.Set(float64(left))
+	age := time.Duration(0)
+	if done < len(events) {
+		if _, e, err := open(events[done]); err == nil {
+			age = r.now().Sub(e.GetAt().AsTime())
+		}
+	}
+	r.metrics.oldest.Set(max(0, age).Seconds())
 }
 
 // settleAll returns the bodies of the leading events that are settled, and the first error of the others.

@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -9,8 +10,10 @@ import (
 
 	authv1 "github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1"
 	"github.com/oceanchat/oceanchat/internal/business/auth"
+	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate"
+	"github.com/oceanchat/oceanchat/internal/seam/store"
 )
 
 func often(c *auth.Config) { c.RelayEvery = 10 * time.Millisecond }
@@ -157,4 +160,30 @@ func TestChangePasswordHeals(t *testing.T) {
 	})
 	wantReason(t, "the session that changed it", w.verify(keep.GetAccessToken()), "")
 	wantReason(t, "the younger one", w.verify(young.GetAccessToken()), "")
+}
+
+// Who watches sees how many events wait, also beyond what is read at once, and since when.
+func TestOutboxIsWatched(t *testing.T) {
+	w := newWorld(t, often)
+	w.bus.sound = true
+	w.bus.setDown(true)
+	w.run()
+	w.register("ann")
+	w.clock.advance(time.Minute)
+	const more = 300 // above one batch
+	for n := range more {
+		e := auth.PasswordChangedForTest(t, "nobody", "none", w.clock.Now())
+		a := store.Account{UserID: chat.UserID(fmt.Sprint("u", n)), Username: fmt.Sprint("u", n)}
+		if err := w.db.Accounts().Create(t.Context(), a, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all are counted, by the age of the first", func() bool {
+		age := w.gauge("oceanchat_auth_outbox_oldest_seconds")
+		return w.gauge("oceanchat_auth_outbox_events") == more+1 && age >= 60 && age < 61
+	})
+	w.bus.setDown(false)
+	eventually(t, "none is left", func() bool {
+		return w.gauge("oceanchat_auth_outbox_events") == 0 && w.gauge("oceanchat_auth_outbox_oldest_seconds") == 0
+	})
 }

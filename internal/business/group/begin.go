@@ -57,11 +57,11 @@ func (s *Service) change(ctx context.Context, id chat.GroupID, actor chat.UserID
 
 // begin records c as pending. It returns false if another change was faster.
 func (s *Service) begin(ctx context.Context, g store.Group, c *change) (bool, error) {
-	data, err := c.encode()
+	begun, err := c.encode()
 	if err != nil {
 		return false, err
 	}
-	switch err := s.groups.Begin(ctx, g.ID, g.Version, data); {
+	switch err := s.groups.Begin(ctx, g.ID, g.Version, begun); {
 	case err == nil:
 		return true, nil
 	case errors.Is(err, store.ErrConflict):

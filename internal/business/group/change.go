@@ -70,12 +70,18 @@ func (s *Service) newChange(k kind, actor chat.UserID, notice messagev1.NoticeTy
 	}
 }
 
-func (c *change) encode() ([]byte, error) {
+// encode returns c as it is stored until it is done. Only those who join are named to the store: everyone else whom a
+// change may concern has a membership, by which the store finds it.
+func (c *change) encode() (store.Change, error) {
 	data, err := json.Marshal(c)
 	if err != nil {
-		return nil, fmt.Errorf("encode change: %w", err)
+		return store.Change{}, fmt.Errorf("encode change: %w", err)
 	}
-	return data, nil
+	out := store.Change{Data: data, At: c.At}
+	if c.Kind == created || c.Kind == joined {
+		out.Users = c.Users
+	}
+	return out, nil
 }
 
 func decodeChange(data []byte) (*change, error) {
@@ -117,7 +123,7 @@ const maxSpans = 100
 // apply returns g and the rows of the users as they are after the change. It is a pure function and gives the same
 // again for rows that it gave already, since a store may have kept the members and not the group.
 func (c *change) apply(g store.Group, rows map[chat.UserID]store.Member, p place) (store.Group, []store.Member) {
-	g.Pending = nil
+	g.Pending, g.PendingAt = nil, time.Time{}
 	g.NoticeSeq = max(g.NoticeSeq, p.seq)
 	var out []store.Member
 	edit := func(u chat.UserID, f func(*store.Member)) {

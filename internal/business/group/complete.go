@@ -34,7 +34,9 @@ func (s *Service) settle(ctx context.Context, id chat.GroupID) (store.Group, err
 		}
 		c, err := decodeChange(g.Pending)
 		if err != nil {
-			s.log.ErrorContext(ctx, "a pending change cannot be read", obs.GroupID, string(id), obs.Err, err)
+			if n, ok := s.quiet.Allow("unreadable"); ok {
+				s.log.ErrorContext(ctx, "a pending change cannot be read", obs.GroupID, string(id), obs.Err, err, obs.Suppressed, n)
+			}
 			return g, fault.Wrap(err, fault.Overloaded, "the group waits for a change to be completed").After(time.Second)
 		}
 		if err := s.complete(ctx, g, c); err != nil && !errors.Is(err, errRefused) {
@@ -178,7 +180,7 @@ func (s *Service) undo(ctx context.Context, g store.Group, c *change, cause erro
 	for _, h := range heads.GetHeads() {
 		g.NoticeSeq = max(g.NoticeSeq, h.GetSeq())
 	}
-	g.Pending = nil
+	g.Pending, g.PendingAt = nil, time.Time{}
 	g.Dissolved = g.Dissolved || c.Kind == created // nobody is in it
 	if err := s.groups.Commit(ctx, g, nil); err != nil && !errors.Is(err, store.ErrConflict) {
 		return fmt.Errorf("undo change %s of group %s: %w", c.ID, g.ID, err)

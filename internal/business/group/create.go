@@ -44,10 +44,11 @@ func (s *Service) Create(ctx context.Context, req *groupv1.CreateRequest) (*grou
 		JoinMode:          int32(groupv1.JoinMode_JOIN_MODE_INVITE),
 		HistoryVisibility: int32(groupv1.HistoryVisibility_HISTORY_VISIBILITY_SINCE_JOIN),
 	}
-	if g.Pending, err = c.encode(); err != nil {
+	begun, err := c.encode()
+	if err != nil {
 		return nil, err
 	}
-	if err := s.groups.Create(ctx, g); err != nil {
+	if err := s.groups.Create(ctx, g, begun); err != nil {
 		return nil, unsettled(fmt.Errorf("store new group %s: %w", g.ID, err))
 	}
 	if err := s.complete(ctx, g, c); err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -45,7 +46,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
-		db:    &database{groups: map[chat.GroupID]store.Group{}, members: map[chat.GroupID]map[chat.UserID]store.Member{}},
+		db:    &database{groups: map[chat.GroupID]store.Group{}, named: map[chat.GroupID][]chat.UserID{}, members: map[chat.GroupID]map[chat.UserID]store.Member{}},
 		log:   &fakeLog{entries: map[string][]*messagev1.Entry{}, notice: map[string]uint64{}},
 		users: &fakeUsers{known: map[string]bool{}, blocks: map[[2]string]bool{}},
 		cache: memory.NewCache(memory.Config{}, time.Now), now: time.Now,
@@ -65,14 +66,14 @@ type instance struct {
 }
 
 func (w *world) instance() *instance {
-	f := &faults{}
+	f := &faults{reg: prometheus.NewRegistry()}
 	net := inproc.New(slog.New(slog.DiscardHandler))
 	messagev1.RegisterMessageInternalServiceServer(net, &logOf{fakeLog: w.log, f: f})
 	userv1.RegisterUserInternalServiceServer(net, w.users)
 	s := group.New(w.cfg, group.Deps{
 		Groups: groupsOf{w.db, f}, Members: membersOf{w.db, f}, Cache: cacheOf{w.cache, f},
 		Limits: memory.NewLimits(memory.Config{}, w.now), Network: net, Now: w.now,
-	}, slog.New(slog.DiscardHandler))
+	}, slog.New(slog.DiscardHandler), f.reg)
 	return &instance{s, f}
 }
 
@@ -86,6 +87,7 @@ var errCrash = errors.New("the process is dead")
 
 // faults makes writes of one instance fail: from the crashAt-th one on all, and that one with or without its effect.
 type faults struct {
+	reg      *prometheus.Registry // of the instance
 	mu       sync.Mutex
 	writes   int
 	crashAt  int // 0: never
@@ -131,6 +133,7 @@ func (f *faults) refuse(err error) {
 type database struct {
 	mu      sync.Mutex
 	groups  map[chat.GroupID]store.Group
+	named   map[chat.GroupID][]chat.UserID // by a pending change
 	members map[chat.GroupID]map[chat.UserID]store.Member
 	reads   int
 }
@@ -142,15 +145,14 @@ type groupsOf struct {
 	f  *faults
 }
 
-func (s groupsOf) Create(_ context.Context, g store.Group) error {
+func (s groupsOf) Create(_ context.Context, g store.Group, c store.Change) error {
 	return s.f.write(func() error {
 		s.db.mu.Lock()
 		defer s.db.mu.Unlock()
 		if _, ok := s.db.groups[g.ID]; ok {
 			return store.ErrExists
 		}
-		g.Pending = slices.Clone(g.Pending)
-		s.db.groups[g.ID] = g
+		s.db.groups[g.ID] = s.db.begin(g, c)
 		return nil
 	})
 }
@@ -169,7 +171,7 @@ func (s groupsOf) Get(_ context.Context, ids []chat.GroupID) ([]store.Group, err
 	return out, s.f.read()
 }
 
-func (s groupsOf) Begin(_ context.Context, id chat.GroupID, version uint64, pending []byte) error {
+func (s groupsOf) Begin(_ context.Context, id chat.GroupID, version uint64, c store.Change) error {
 	return s.f.write(func() error {
 		s.db.mu.Lock()
 		defer s.db.mu.Unlock()
@@ -177,10 +179,15 @@ func (s groupsOf) Begin(_ context.Context, id chat.GroupID, version uint64, pend
 		if g.Version != version || len(g.Pending) > 0 {
 			return store.ErrConflict
 		}
-		g.Pending = slices.Clone(pending)
-		s.db.groups[id] = g
+		s.db.groups[id] = s.db.begin(g, c)
 		return nil
 	})
+}
+
+func (db *database) begin(g store.Group, c store.Change) store.Group {
+	g.Pending, g.PendingAt = slices.Clone(c.Data), c.At
+	db.named[g.ID] = slices.Clone(c.Users)
+	return g
 }
 
 // Commit is two writes, as in a database without transactions: members, then the group.
@@ -208,18 +215,36 @@ func (db *database) put(g store.Group, members []store.Member, whole bool) error
 	}
 	if whole {
 		g.Version++
-		g.Pending = nil
+		g.Pending, g.PendingAt = nil, time.Time{}
+		delete(db.named, g.ID)
 		db.groups[g.ID] = g
 	}
 	return nil
 }
 
-func (s groupsOf) Unfinished(_ context.Context, limit int) ([]chat.GroupID, error) {
+func (s groupsOf) Unfinished(_ context.Context, after store.Begun, limit int) ([]store.Begun, error) {
+	s.db.mu.Lock()
+	defer s.db.mu.Unlock()
+	order := func(a, b store.Begun) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.GroupID, b.GroupID))
+	}
+	var out []store.Begun
+	for id, g := range s.db.groups {
+		if b := (store.Begun{At: g.PendingAt, GroupID: id}); len(g.Pending) > 0 && order(b, after) > 0 {
+			out = append(out, b)
+		}
+	}
+	slices.SortFunc(out, order)
+	return out[:min(len(out), limit)], s.f.read()
+}
+
+func (s groupsOf) UnfinishedOf(_ context.Context, u chat.UserID) ([]chat.GroupID, error) {
 	s.db.mu.Lock()
 	defer s.db.mu.Unlock()
 	var out []chat.GroupID
 	for id, g := range s.db.groups {
-		if len(g.Pending) > 0 && len(out) < limit {
+		_, member := s.db.members[id][u]
+		if len(g.Pending) > 0 && (member || slices.Contains(s.db.named[id], u)) {
 			out = append(out, id)
 		}
 	}

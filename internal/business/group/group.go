@@ -20,12 +20,10 @@ package group
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
@@ -77,6 +75,7 @@ type Service struct {
 	users    userv1.UserInternalServiceClient
 	messages messagev1.MessageInternalServiceClient
 	now      func() time.Time
+	metrics  metrics
 	queues   *queues
 	flights  *flights
 	log      *slog.Logger
@@ -84,7 +83,7 @@ type Service struct {
 }
 
 // New returns a Service that does nothing before Run. cfg must be valid.
-func New(cfg Config, d Deps, log *slog.Logger) *Service {
+func New(cfg Config, d Deps, log *slog.Logger, reg prometheus.Registerer) *Service {
 	now := d.Now
 	if now == nil {
 		now = time.Now
@@ -92,6 +91,7 @@ func New(cfg Config, d Deps, log *slog.Logger) *Service {
 	quiet := obs.Every(10 * time.Second)
 	return &Service{
 		cfg: cfg, groups: d.Groups, members: d.Members, limits: d.Limits, now: now, log: log, quiet: quiet,
+		metrics:  newMetrics(reg),
 		cache:    &cached{cache: d.Cache, ttl: cfg.CacheTTL, log: log, quiet: quiet},
 		users:    userv1.NewUserInternalServiceClient(d.Network),
 		messages: messagev1.NewMessageInternalServiceClient(d.Network),
@@ -122,76 +122,6 @@ func (s *Service) Run(ctx context.Context, ready func()) error {
 			}
 		}
 	}
-}
-
-// Bounds of one sweep and of what ListMemberships looks through.
-const (
-	maxUnfinished = 1000
-	sweepers      = 8
-)
-
-// sweep completes the changes that have been pending for a while. Younger ones have somebody at work on them.
-func (s *Service) sweep(ctx context.Context) error {
-	groups, err := s.unfinished(ctx)
-	if err != nil {
-		return err
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex // guards failed
-	var failed []error
-	slots := make(chan struct{}, sweepers)
-	for _, g := range groups {
-		if s.young(g) {
-			continue
-		}
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			continue
-		}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if _, err := s.settle(ctx, g.ID); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed = append(failed, err)
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(failed...)
-}
-
-// young reports whether g's pending change was begun just now, by the clocks of both instances.
-func (s *Service) young(g store.Group) bool {
-	c, err := decodeChange(g.Pending)
-	if err != nil {
-		return false
-	}
-	age := s.now().Sub(c.At)
-	return age >= 0 && age < s.cfg.SweepEvery
-}
-
-// unfinished returns the groups that have a pending change.
-func (s *Service) unfinished(ctx context.Context) ([]store.Group, error) {
-	ids, err := s.groups.Unfinished(ctx, maxUnfinished)
-	if err != nil {
-		return nil, fmt.Errorf("list unfinished changes: %w", err)
-	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	groups, err := s.groups.Get(ctx, ids)
-	if err != nil {
-		return nil, fmt.Errorf("load groups with unfinished changes: %w", err)
-	}
-	pending := groups[:0]
-	for _, g := range groups {
-		if len(g.Pending) > 0 {
-			pending = append(pending, g)
-		}
-	}
-	return pending, nil
 }
 
 // warn logs what a client or an outage can cause at will, at most once in a while per key.

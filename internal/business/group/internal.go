@@ -155,11 +155,21 @@ func (s *Service) ofUser(ctx context.Context, u chat.UserID) ([]store.Member, ma
 // all changes whose notices were in the log then (G1): they were pending or stored. It is the store's list of pending
 // changes that is asked, as u's own list lacks the group that u is just joining.
 func (s *Service) settleOf(ctx context.Context, u chat.UserID) error {
-	groups, err := s.unfinished(ctx)
+	ids, err := s.groups.UnfinishedOf(ctx, u)
 	if err != nil {
-		return err
+		return fmt.Errorf("list unfinished changes of %s: %w", u, err)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	groups, err := s.groups.Get(ctx, ids)
+	if err != nil {
+		return fmt.Errorf("load groups with unfinished changes: %w", err)
 	}
 	for _, g := range groups {
+		if len(g.Pending) == 0 {
+			continue // finished since
+		}
 		c, err := decodeChange(g.Pending)
 		// What cannot be read, or concerns the group as a whole, is settled if the user is in it.
 		if err != nil || c.Kind == edited || c.Kind == transferred {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
@@ -38,7 +40,7 @@ func TestOverSQLite(t *testing.T) {
 	s := &instance{Service: group.New(w.cfg, group.Deps{
 		Groups: db.Groups(), Members: db.Members(), Cache: w.cache, Network: net,
 		Limits: memory.NewLimits(memory.Config{}, time.Now),
-	}, quiet)}
+	}, quiet, prometheus.NewRegistry())}
 	id := w.create(t, s)
 
 	const adds = 20

@@ -28,13 +28,16 @@ func (s *Service) Send(ctx context.Context, req *messagev1.SendRequest) (*messag
 		ConversationId: string(c), SenderId: string(sender), ClientMsgId: req.GetClientMsgId(),
 		Kind: messagev1.EntryKind_ENTRY_KIND_TEXT,
 		Body: &messagev1.Entry_Text{Text: &messagev1.Text{
-			Text: s.words.mask(req.GetText().GetText()), Mentions: req.GetText().GetMentions(),
+			Text: req.GetText().GetText(), Mentions: req.GetText().GetMentions(),
 		}},
 	}
 	if r := req.GetReplyTo(); r != "" {
 		entry.ReplyTo = &r
 	}
-	r, err := s.appendAs(ctx, sender, c, convlog.Draft{Entry: entry, Resend: req.GetResend()})
+	// The hash is of what was sent: with other sensitive words since then, a resend is still the same message.
+	sent := convlog.BodyHash(entry)
+	entry.GetText().Text = s.words.mask(entry.GetText().GetText())
+	r, err := s.appendAs(ctx, sender, c, convlog.Draft{Entry: entry, Hash: sent, Resend: req.GetResend()})
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +53,7 @@ func (s *Service) appendAs(ctx context.Context, sender chat.UserID, c chat.Conve
 	for range stalePermits {
 		p, err := s.mayWrite(ctx, sender, c)
 		if err != nil {
-			return convlog.Result{}, err
+			return s.committed(ctx, d, err)
 		}
 		d.Permit = p
 		r, err := s.entries.Append(ctx, d)
@@ -60,6 +63,20 @@ func (s *Service) appendAs(ctx context.Context, sender chat.UserID, c chat.Conve
 		s.permits.forget(sender, c)
 	}
 	return convlog.Result{}, fault.New(fault.Overloaded, "the group's membership is changing too fast").After(time.Second)
+}
+
+// committed is the answer to a sender who may write no more: refused, unless an attempt from when it might is in the log.
+// What was numbered before a removal or a block stands, so it would be wrong to call it refused.
+func (s *Service) committed(ctx context.Context, d convlog.Draft, refused error) (convlog.Result, error) {
+	if !d.Resend || fault.CodeOf(refused) != fault.PermissionDenied {
+		return convlog.Result{}, refused
+	}
+	d.Known = true
+	r, err := s.entries.Append(ctx, d)
+	if errors.Is(err, convlog.ErrStalePermit) {
+		return convlog.Result{}, refused
+	}
+	return r, err
 }
 
 // mayWrite returns the seq of the newest notice that the sender's permission knows.

@@ -315,3 +315,66 @@ func TestSendGivenUp(t *testing.T) {
 	_, err := w.pub.Send(ctx, &messagev1.SendRequest{ClientMsgId: "m1", ToUserId: "bob", Text: &messagev1.Text{Text: "hi"}})
 	wantReason(t, "Send under an ended context", err, fault.OutcomeUnknown)
 }
+
+// MSG-2: a resend is the same message also when the list of sensitive words is another one now, whether the id is still
+// remembered or found in the database.
+func TestResendWithOtherWords(t *testing.T) {
+	t.Parallel()
+	first := newWorld(t, "--sensitive-words=bad")
+	send := func(w *world, text string) (*messagev1.SendResponse, error) {
+		return w.pub.Send(w.as("ann"), &messagev1.SendRequest{ClientMsgId: "m1", ToUserId: "bob", Resend: true, Text: &messagev1.Text{Text: text}})
+	}
+	want, err := send(first, "a bad word")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range []string{"--sensitive-words=", "--sensitive-words=word", "--sensitive-words=bad"} {
+		got, err := send(first.restarted(words), "a bad word")
+		if err != nil || got.GetMessageId() != want.GetMessageId() {
+			t.Errorf("resend with %s = %v, %v; want %v", words, got, err, want)
+		}
+		_, err = send(first.restarted(words), "a *** word")
+		wantReason(t, "resend of the masked text", err, fault.ClientMsgIDReused)
+	}
+	if got := first.entry("d~ann~bob", 1).GetText().GetText(); got != "a *** word" {
+		t.Errorf("stored text = %q; want it masked", got)
+	}
+}
+
+// Invariant 3: who may write no more learns by a resend that an earlier attempt stands, and appends nothing new.
+func TestResendBehindRemoval(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.groups.add("team", "ann", "bob")
+	send := func(c, id, text string, resend bool) (*messagev1.SendResponse, error) {
+		return w.pub.Send(w.as("bob"), &messagev1.SendRequest{ClientMsgId: id, ConversationId: c, Text: &messagev1.Text{Text: text}, Resend: resend})
+	}
+	first := map[string]*messagev1.SendResponse{}
+	for _, c := range []string{"g~team", "d~ann~bob"} {
+		r, err := send(c, "m1", "hi", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first[c] = r
+	}
+	w.groups.edit("team", func(g *team) { g.members["bob"].Visible[0].To = 2 })
+	w.notice("team")
+	w.users.block("ann", "bob")
+	for c, reason := range map[string]fault.Reason{"g~team": fault.NotMember, "d~ann~bob": fault.NotAllowed} {
+		head, err := w.log.Head(t.Context(), chat.ConversationID(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := send(c, "m1", "hi", true)
+		if err != nil || got.GetMessageId() != first[c].GetMessageId() || got.GetSeq() != first[c].GetSeq() {
+			t.Errorf("resend to %s = %v, %v; want %v", c, got, err, first[c])
+		}
+		_, err = send(c, "m2", "hi", true)
+		wantReason(t, "resend of what never was, to "+c, err, reason)
+		_, err = send(c, "m2", "hi", false)
+		wantReason(t, "send to "+c, err, reason)
+		if now, err := w.log.Head(t.Context(), chat.ConversationID(c)); err != nil || now.Seq != head.Seq {
+			t.Errorf("head of %s = %d, %v; want still %d", c, now.Seq, err, head.Seq)
+		}
+	}
+}

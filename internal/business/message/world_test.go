@@ -59,23 +59,37 @@ func newWorld(t *testing.T, settings ...string) *world {
 			t.Error(err)
 		}
 	})
-	var cfg message.Config
-	if _, err := config.Load(&cfg, config.Sources{Args: settings}); err != nil {
-		t.Fatal(err)
-	}
 	w := &world{
 		t: t, db: db, stream: convlogtest.NewStream("a"), signals: &signals{},
 		users: &users{blocks: map[string]bool{}}, groups: &groups{teams: map[string]*team{}}, query: &query{},
 	}
 	w.log = convlogtest.Open(t, db.Log(), w.stream)
+	w.serve(settings...)
+	return w
+}
+
+// serve begins the service with settings over the log and the database.
+func (w *world) serve(settings ...string) {
+	w.t.Helper()
+	var cfg message.Config
+	if _, err := config.Load(&cfg, config.Sources{Args: settings}); err != nil {
+		w.t.Fatal(err)
+	}
 	log := slog.New(slog.DiscardHandler)
 	net := inproc.New(log)
 	userv1.RegisterUserInternalServiceServer(net, w.users)
 	groupv1.RegisterGroupInternalServiceServer(net, w.groups)
 	queryv1.RegisterQueryServiceServer(net, w.query)
-	message.New(cfg, message.Deps{Log: w.log, Cursors: db.Cursors(), Network: net, Publish: w.signals.publish}, log).Register(net)
+	message.New(cfg, message.Deps{Log: w.log, Cursors: w.db.Cursors(), Network: net, Publish: w.signals.publish}, log).Register(net)
 	w.pub, w.internal = messagev1.NewMessageServiceClient(net), messagev1.NewMessageInternalServiceClient(net)
-	return w
+}
+
+// restarted returns the world with another instance of the service, which has other settings.
+func (w *world) restarted(settings ...string) *world {
+	w.t.Helper()
+	other := &world{t: w.t, stream: w.stream, db: w.db, log: w.log, users: w.users, groups: w.groups, query: w.query, signals: w.signals}
+	other.serve(settings...)
+	return other
 }
 
 // as returns a context that acts for a user on its connection "<user>-1".

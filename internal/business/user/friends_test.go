@@ -11,7 +11,9 @@ import (
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
+	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/seam/store"
 )
 
 func (w *world) friendsOf(u string) string {
@@ -348,5 +350,36 @@ func TestHalfDoneChangesAreCompleted(t *testing.T) {
 				t.Errorf("%q comes %d times in %q; want once", l, n, got)
 			}
 		}
+	})
+}
+
+// Changes that this version cannot complete, however many, hold up no others, and are counted.
+func TestSweepPassesWhatIsStuck(t *testing.T) {
+	w := newWorld(t, "ann", "bob")
+	for n := range 450 {
+		_, _, err := w.rels.Update(t.Context(), "eve", chat.UserID(fmt.Sprint("u", n)), func(ab, _ *store.Relation) error {
+			ab.Pending = fmt.Sprint("a-newer-kind-", n)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.messages.failWith(func(*messagev1.Entry) error { return fault.New(fault.LogFull, "full") })
+	wantReason(t, "request", w.request("ann", "bob", "hi"), fault.LogFull)
+	w.messages.failWith(nil)
+	w.run()
+	eventually(t, "the request is told", func() bool { return len(w.messages.lines()) == 1 })
+	eventually(t, "the others are counted", func() bool {
+		families, err := w.reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "oceanchat_user_changes_pending" {
+				return f.GetMetric()[0].GetGauge().GetValue() == 450
+			}
+		}
+		return false
 	})
 }

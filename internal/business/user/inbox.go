@@ -28,6 +28,7 @@ type inbox struct {
 	relations store.Relations
 	messages  messagev1.MessageInternalServiceClient
 	completed prometheus.Counter
+	pending   prometheus.Gauge
 }
 
 // complete appends what r's change tells, where r is marked, and takes the mark away. It may run any number of times
@@ -106,20 +107,30 @@ func entries(r store.Relation) []*messagev1.Entry {
 	return nil
 }
 
-// sweep completes what was left half-done. One change that cannot be completed does not hold up the others.
-func (in *inbox) sweep(ctx context.Context, limit int) error {
-	rs, err := in.relations.Pending(ctx, limit)
-	if err != nil {
-		return fmt.Errorf("look for half-done changes: %w", err)
-	}
-	var errs []error
-	for _, r := range rs {
-		if err := in.complete(ctx, r); err != nil {
-			errs = append(errs, err)
+// sweep completes what was left half-done, a page at a time. Changes that cannot be completed do not hold up the others.
+// It returns the first failure.
+func (in *inbox) sweep(ctx context.Context, page int) error {
+	var failed error
+	seen, after := 0, ""
+	for {
+		rs, err := in.relations.Pending(ctx, after, page)
+		if err != nil {
+			return fmt.Errorf("look for half-done changes: %w", err)
 		}
-		if ctx.Err() != nil {
+		seen += len(rs)
+		for _, r := range rs {
+			if err := in.complete(ctx, r); failed == nil {
+				failed = err
+			}
+			if ctx.Err() != nil {
+				return failed
+			}
+			after = r.Pending
+		}
+		if len(rs) < page {
 			break
 		}
 	}
-	return errors.Join(errs...)
+	in.pending.Set(float64(seen))
+	return failed
 }

@@ -88,7 +88,6 @@ func (s *Service) GetSettings(ctx context.Context, _ *userv1.GetSettingsRequest)
 
 // The words that each setting takes. The zero value, which is null in a PATCH, restores the default.
 const (
-	everyoneOrNobody  = "everyone or nobody"
 	everyoneOrFriends = "everyone or friends"
 	anyAudience       = "everyone, friends or nobody"
 	anyPreview        = "all, name or none"
@@ -131,8 +130,8 @@ func checkSettings(r *userv1.UpdateSettingsRequest) error {
 			b.add(field, rule)
 		}
 	}
-	oneOf("whoMayFind", everyoneOrNobody, r.GetWhoMayFind(), unset, everyone, nobody)
-	oneOf("whoMayAdd", everyoneOrNobody, r.GetWhoMayAdd(), unset, everyone, nobody)
+	oneOf("whoMayFind", anyAudience, r.GetWhoMayFind(), unset, everyone, friends, nobody)
+	oneOf("whoMayAdd", anyAudience, r.GetWhoMayAdd(), unset, everyone, friends, nobody)
 	oneOf("whoMayWrite", everyoneOrFriends, r.GetWhoMayWrite(), unset, everyone, friends)
 	oneOf("lastSeen", anyAudience, r.GetLastSeen(), unset, everyone, friends, nobody)
 	if _, ok := userv1.PushPreview_name[int32(r.GetPushPreview())]; !ok {

@@ -47,7 +47,7 @@ func TestInvalidFields(t *testing.T) {
 		}, "avatar"},
 		{"settings all wrong", func(ctx context.Context) error {
 			_, err := w.pub.UpdateSettings(ctx, &userv1.UpdateSettingsRequest{
-				WhoMayFind: friends.Enum(), WhoMayAdd: friends.Enum(), WhoMayWrite: nobody.Enum(),
+				WhoMayFind: userv1.Audience(4).Enum(), WhoMayAdd: userv1.Audience(-1).Enum(), WhoMayWrite: nobody.Enum(),
 				LastSeen: userv1.Audience(9).Enum(), PushPreview: userv1.PushPreview(9).Enum(),
 			})
 			return err
@@ -257,6 +257,10 @@ func TestUpdateSettings(t *testing.T) {
 		WhoMayFind: nobody, WhoMayAdd: nobody, WhoMayWrite: friends, LastSeen: nobody,
 		PushPreview: userv1.PushPreview_PUSH_PREVIEW_NONE,
 	}
+	forFriends := &userv1.Settings{
+		WhoMayFind: friends, WhoMayAdd: friends, WhoMayWrite: friends, LastSeen: nobody,
+		PushPreview: userv1.PushPreview_PUSH_PREVIEW_NONE,
+	}
 	zero := userv1.Audience_AUDIENCE_UNSPECIFIED
 	steps := []struct {
 		name string
@@ -268,6 +272,7 @@ func TestUpdateSettings(t *testing.T) {
 			WhoMayFind: nobody.Enum(), WhoMayAdd: nobody.Enum(), WhoMayWrite: friends.Enum(), LastSeen: nobody.Enum(),
 			PushPreview: userv1.PushPreview_PUSH_PREVIEW_NONE.Enum(),
 		}, changed},
+		{"find and add for friends", &userv1.UpdateSettingsRequest{WhoMayFind: friends.Enum(), WhoMayAdd: friends.Enum()}, forFriends},
 		{"clear", &userv1.UpdateSettingsRequest{
 			WhoMayFind: zero.Enum(), WhoMayAdd: zero.Enum(), WhoMayWrite: zero.Enum(), LastSeen: zero.Enum(),
 			PushPreview: userv1.PushPreview_PUSH_PREVIEW_UNSPECIFIED.Enum(),
@@ -340,7 +345,7 @@ func TestSearch(t *testing.T) {
 		{"smith", 1, "smith|u1|u2|u3|u4"},
 		{"smith", 2, "smith u1|u2 u3|u4"},
 		{"smith", 5, "smith u1 u2 u3 u4"},
-		{"hidden", 50, "hidden"}, // username and id always find
+		{"hidden", 50, "hidden"}, // its id always finds
 		{"k1", 1, "x9|k1"},       // one's username is another's id
 		{"k1", 50, "x9 k1"},
 		{"nothing", 50, ""},

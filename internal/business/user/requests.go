@@ -33,7 +33,7 @@ func (s *Service) RequestFriend(ctx context.Context, r *userv1.RequestFriendRequ
 	}
 	a := asking{
 		message: r.GetMessage(), id: chat.NewID(), at: now(),
-		allowed: target.WhoMayAdd != int32(userv1.Audience_AUDIENCE_NOBODY),
+		allowed: allows(userv1.Audience(target.WhoMayAdd), false), // a friend's request has no effect in any case
 	}
 	if err := s.checkRoom(ctx, actor, target.UserID); err != nil {
 		return nil, err

@@ -19,9 +19,10 @@ type hit struct {
 	cursor string
 }
 
-// Search finds users by exact username or id, and by nickname where a user's settings allow; each once.
+// Search finds users by exact id and username, and by nickname where a user's settings allow; each once.
 func (s *Service) Search(ctx context.Context, r *userv1.SearchRequest) (*userv1.SearchResponse, error) {
-	if _, err := me(ctx); err != nil {
+	actor, err := me(ctx)
+	if err != nil {
 		return nil, err
 	}
 	var b broken
@@ -34,7 +35,7 @@ func (s *Service) Search(ctx context.Context, r *userv1.SearchRequest) (*userv1.
 	if err := b.err(); err != nil {
 		return nil, err
 	}
-	hits, err := s.search(ctx, query, skip, after, p.size+1)
+	hits, err := s.search(ctx, actor, query, skip, after, p.size+1)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,11 @@ func (b *broken) searchCursor(cursor string) (skip int, after chat.UserID) {
 const maxExact = 2
 
 // search returns up to want hits, if there are so many.
-func (s *Service) search(ctx context.Context, query string, skip int, after chat.UserID, want int) ([]hit, error) {
+func (s *Service) search(ctx context.Context, actor chat.UserID, query string, skip int, after chat.UserID, want int) ([]hit, error) {
+	friends, err := s.pairs.store.FriendIDs(ctx, actor)
+	if err != nil {
+		return nil, fmt.Errorf("load friends of user %s: %w", actor, err)
+	}
 	exact, err := s.exact(ctx, query)
 	if err != nil {
 		return nil, err
@@ -78,7 +83,7 @@ func (s *Service) search(ctx context.Context, query string, skip int, after chat
 			hits = append(hits, hit{public(p), fmt.Sprintf("e%d", i+1)})
 		}
 	}
-	found, err := s.people.store.ByNickname(ctx, query, after, want+maxExact)
+	found, err := s.people.store.ByNickname(ctx, query, friends, after, want+maxExact)
 	if err != nil {
 		return nil, fmt.Errorf("search users by nickname: %w", err)
 	}
@@ -91,7 +96,7 @@ func (s *Service) search(ctx context.Context, query string, skip int, after chat
 	return hits[:min(len(hits), want)], nil
 }
 
-// exact returns who has query as username or as id.
+// exact returns who has query as username or as id: who knows one of them has met its owner.
 func (s *Service) exact(ctx context.Context, query string) ([]store.Profile, error) {
 	var exact []store.Profile
 	p, err := s.people.store.ByUsername(ctx, strings.ToLower(query))

@@ -63,12 +63,16 @@ func New(cfg Config, d Deps, log *slog.Logger, reg prometheus.Registerer) *Servi
 		Name: "oceanchat_user_changes_completed_total",
 		Help: "Changes of relations whose inbox entries are in the log.",
 	})
-	reg.MustRegister(completed)
+	pending := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "oceanchat_user_changes_pending",
+		Help: "Changes of relations that the last sweep found with inbox entries missing.",
+	})
+	reg.MustRegister(completed, pending)
 	return &Service{
 		cfg:    cfg,
 		people: &people{store: d.Profiles, cached: c},
 		pairs:  &pairs{store: d.Relations, cached: c},
-		inbox:  &inbox{relations: d.Relations, messages: d.Messages, completed: completed},
+		inbox:  &inbox{relations: d.Relations, messages: d.Messages, completed: completed, pending: pending},
 		log:    log,
 	}
 }
@@ -79,8 +83,8 @@ func (s *Service) Register(h grpc.ServiceRegistrar) {
 	userv1.RegisterUserInternalServiceServer(h, &decisions{people: s.people, pairs: s.pairs})
 }
 
-// sweepBatch is how many half-done changes one sweep completes; more wait for the next.
-const sweepBatch = 200
+// sweepPage is how many half-done changes a sweep reads at a time.
+const sweepPage = 200
 
 // Run completes half-done changes until ctx ends. Requests are answered without it too, so it is ready at once.
 func (s *Service) Run(ctx context.Context, ready func()) error {
@@ -89,7 +93,7 @@ func (s *Service) Run(ctx context.Context, ready func()) error {
 	defer tick.Stop()
 	quiet := obs.Every(time.Minute)
 	for {
-		if err := s.inbox.sweep(ctx, sweepBatch); err != nil && ctx.Err() == nil {
+		if err := s.inbox.sweep(ctx, sweepPage); err != nil && ctx.Err() == nil {
 			if n, ok := quiet.Allow(""); ok {
 				s.log.WarnContext(ctx, "completing changes of relations failed, the next sweep repeats it",
 					obs.Err, err, obs.Suppressed, n)

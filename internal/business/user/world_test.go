@@ -40,6 +40,7 @@ type world struct {
 	cache    *brokenCache
 	reads    *atomic.Int64 // of the database
 	rels     *relations
+	reg      *prometheus.Registry
 }
 
 // newWorld makes the users named, whose ids are their usernames.
@@ -59,7 +60,7 @@ func newWorld(t *testing.T, users ...string) *world {
 	w := &world{
 		t: t, messages: &messages{heads: map[string]uint64{}},
 		cache: &brokenCache{Cache: memory.NewCache(memory.Config{}, time.Now)},
-		reads: new(atomic.Int64),
+		reads: new(atomic.Int64), reg: prometheus.NewRegistry(),
 	}
 	w.rels = &relations{Relations: db.Relations(), reads: w.reads}
 	messagev1.RegisterMessageInternalServiceServer(net, w.messages)
@@ -71,7 +72,7 @@ func newWorld(t *testing.T, users ...string) *world {
 	w.svc = user.New(cfg, user.Deps{
 		Profiles: &profiles{db.Profiles(), w.reads}, Relations: w.rels, Cache: w.cache,
 		Messages: messagev1.NewMessageInternalServiceClient(net),
-	}, log, prometheus.NewRegistry())
+	}, log, w.reg)
 	w.svc.Register(net)
 	w.pub, w.internal = userv1.NewUserServiceClient(net), userv1.NewUserInternalServiceClient(net)
 	for _, u := range users {

@@ -55,11 +55,12 @@ type streams interface {
 	Queue(ctx context.Context, name backbone.QueueName) (backbone.Queue, error)
 }
 
-// Deps is what the service is plugged into; all are required.
+// Deps is what the service is plugged into; all but Trace are required.
 type Deps struct {
 	Backbone   streams
 	Partitions int
 	Network    calls.Network
+	Trace      *obs.Tracer // nil: off
 }
 
 // Service is the target. It is safe for concurrent use.

@@ -134,6 +134,7 @@ func (r *reader) flush(ctx context.Context, p *plan) error {
 	if len(p.deliveries) == 0 {
 		return nil
 	}
+	began := time.Now()
 	if err := r.s.withhold(ctx, p); err != nil {
 		return err
 	}
@@ -147,6 +148,9 @@ func (r *reader) flush(ctx context.Context, p *plan) error {
 	r.s.m.entries.Add(float64(len(p.deliveries)))
 	if at := p.deliveries[0].entry.GetSentAt(); at != nil {
 		r.s.m.lag.Observe(time.Since(at.AsTime()).Seconds())
+	}
+	for _, d := range p.deliveries {
+		r.s.deps.Trace.Passed(ctx, r.s.log, "orchestrated", d.entry.GetMessageId(), began)
 	}
 	*p = plan{}
 	return nil

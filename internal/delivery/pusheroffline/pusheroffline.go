@@ -37,7 +37,7 @@ import (
 
 // Config is the "pusher_offline" section of the configuration.
 type Config struct {
-	TTL         time.Duration `yaml:"ttl" default:"24h" min:"1m" max:"672h" doc:"For how long after it was sent a message is worth a notification."`
+	TTL         time.Duration `yaml:"ttl" default:"24h" min:"1m" max:"24h" doc:"For how long after it was sent a message is worth a notification. The queue of them keeps no more than a day."`
 	Tries       int           `yaml:"tries" default:"5" min:"1" max:"20" doc:"How often a vendor is asked to take one notification before it is given up."`
 	Tasks       int           `yaml:"tasks" default:"8" min:"1" max:"256" doc:"How many offline tasks are split at a time."`
 	Workers     int           `yaml:"workers" default:"50" min:"1" max:"1000" doc:"How many notifications are sent at a time to each vendor."`
@@ -73,6 +73,7 @@ type Deps struct {
 	Backbone streams
 	Network  calls.Network
 	Tokens   store.PushTokens
+	Trace    *obs.Tracer // nil: off
 }
 
 // Service is the target. It is safe for concurrent use.

@@ -88,7 +88,11 @@ func (d *devices) check(r *pushv1.RegisterRequest) []fault.Field {
 	}
 	_, known := pushv1.Provider_name[int32(r.GetProvider())]
 	rule(known && r.GetProvider() != 0, "provider", "apns, fcm, huawei, honor, xiaomi, oppo, vivo, meizu or webpush")
-	rule(len(r.GetToken()) > 0 && len(r.GetToken()) <= maxToken, "token", "1 to "+strconv.Itoa(maxToken)+" bytes")
+	fits := len(r.GetToken()) > 0 && len(r.GetToken()) <= maxToken
+	rule(fits, "token", "1 to "+strconv.Itoa(maxToken)+" bytes")
+	if fits && r.GetProvider() == pushv1.Provider_PROVIDER_WEBPUSH {
+		rule(isSubscription(r.GetToken()), "token", subscriptionRule)
+	}
 	rule(len(r.GetAppId()) <= maxAppID, "appId", "at most "+strconv.Itoa(maxAppID)+" bytes")
 	if r.GetProvider() == pushv1.Provider_PROVIDER_APNS && d.topic != "" {
 		rule(r.GetAppId() == "" || r.GetAppId() == d.topic, "appId", "the bundle id of the server's app, or empty")

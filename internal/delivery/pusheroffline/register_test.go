@@ -2,6 +2,10 @@ package pusheroffline_test
 
 import (
 	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -34,12 +38,35 @@ func registrar(t *testing.T) (pushv1.PushServiceClient, *tokens) {
 	return pushv1.NewPushServiceClient(net), db
 }
 
+const (
+	endpoint = "https://updates.push.services.mozilla.com/wpush/v2/x"
+	secret   = "AAECAwQFBgcICQoLDA0ODw" // 16 bytes
+)
+
+func subscription(endpoint, p256dh, auth string) string {
+	return fmt.Sprintf(`{"endpoint":%q,"expirationTime":null,"keys":{"p256dh":%q,"auth":%q}}`, endpoint, p256dh, auth)
+}
+
+// token registers a token of webpush.
+func token(s string) func(*pushv1.RegisterRequest) {
+	return func(r *pushv1.RegisterRequest) { r.Provider, r.Token = pushv1.Provider_PROVIDER_WEBPUSH, s }
+}
+
+func webpush(endpoint, p256dh, auth string) func(*pushv1.RegisterRequest) {
+	return token(subscription(endpoint, p256dh, auth))
+}
+
 func as(ctx context.Context) context.Context {
 	return calls.WithIdentity(ctx, calls.Identity{UserID: "ann", SessionID: "s1", DeviceID: "d1"})
 }
 
 func TestRegister(t *testing.T) {
 	t.Parallel()
+	key, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	point := base64.RawURLEncoding.EncodeToString(key.PublicKey().Bytes())
 	good := func() *pushv1.RegisterRequest {
 		return &pushv1.RegisterRequest{DeviceId: "d1", Provider: providerAPNs, Token: "abcd", Language: "de"}
 	}
@@ -67,6 +94,23 @@ func TestRegister(t *testing.T) {
 		{name: "all too long", change: func(r *pushv1.RegisterRequest) {
 			r.Provider, r.Token, r.AppId, r.Language = providerFCM, strings.Repeat("x", 4097), strings.Repeat("x", 257), strings.Repeat("x", 36)
 		}, fields: []string{"token", "appId", "language"}},
+		{name: "a browser's subscription", change: webpush(endpoint, point, secret)},
+		{name: "with padding", change: webpush(endpoint, point+"=", secret+"==")},
+		{name: "webpush: no JSON", change: token("abcd"), fields: []string{"token"}},
+		{name: "webpush: too long", change: token(strings.Repeat(" ", 4097)), fields: []string{"token"}},
+		{name: "webpush: no token", change: token(""), fields: []string{"token"}},
+		{name: "webpush: no keys", change: token(`{"endpoint":"` + endpoint + `"}`), fields: []string{"token"}},
+		{name: "webpush: text behind it", change: token(subscription(endpoint, point, secret) + "x"), fields: []string{"token"}},
+		{name: "webpush: a list", change: token("[" + subscription(endpoint, point, secret) + "]"), fields: []string{"token"}},
+		{name: "webpush: no endpoint", change: webpush("", point, secret), fields: []string{"token"}},
+		{name: "webpush: http", change: webpush("http://push.example/1", point, secret), fields: []string{"token"}},
+		{name: "webpush: no host", change: webpush("https:///1", point, secret), fields: []string{"token"}},
+		{name: "webpush: a password in the URL", change: webpush("https://a:b@push.example/1", point, secret), fields: []string{"token"}},
+		{name: "webpush: no key", change: webpush(endpoint, "", secret), fields: []string{"token"}},
+		{name: "webpush: a key that is no point", change: webpush(endpoint, strings.Repeat("B", 87), secret), fields: []string{"token"}},
+		{name: "webpush: no secret", change: webpush(endpoint, point, ""), fields: []string{"token"}},
+		{name: "webpush: a short secret", change: webpush(endpoint, point, "AAAA"), fields: []string{"token"}},
+		{name: "webpush: a secret in another alphabet", change: webpush(endpoint, point, "!!!!!!!!!!!!!!!!!!!!!!"), fields: []string{"token"}},
 		{name: "unknown environment", change: func(r *pushv1.RegisterRequest) { r.Environment = 9 }, fields: []string{"environment"}},
 	}
 	for _, tt := range tests {

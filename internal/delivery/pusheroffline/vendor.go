@@ -73,6 +73,7 @@ func (v *vendor) handle(ctx context.Context, t backbone.Task) backbone.Verdict {
 	}
 	v.s.m.took.WithLabelValues(v.name).Observe(time.Since(began).Seconds())
 	v.s.m.outcomes.WithLabelValues(v.name, o.Class.String()).Inc()
+	v.s.deps.Trace.Passed(ctx, v.s.log, "offline push "+v.name, task.GetMessageId(), began)
 	v.breaker.leave(o.Class == vendorapi.Transient || o.Class == vendorapi.Misconfigured)
 	if o.Class == vendorapi.Accepted && !t.Stored.IsZero() {
 		v.s.m.age.WithLabelValues(v.name).Observe(time.Since(t.Stored).Seconds())

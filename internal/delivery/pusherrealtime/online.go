@@ -68,6 +68,7 @@ func (s *Service) handle(ctx context.Context, t backbone.Task) backbone.Verdict 
 	if err := proto.Unmarshal(t.Data, task); err != nil {
 		return backbone.Park(fmt.Errorf("no online task: %w", err))
 	}
+	defer s.pushing(ctx, task, time.Now())
 	call, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
 	missed, err := s.gateways.deliver(call, task)
 	cancel()

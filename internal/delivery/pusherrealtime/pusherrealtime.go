@@ -54,10 +54,11 @@ type streams interface {
 	Subscribe(subject, group string, fn func(subject string, data []byte)) (stop func(), err error)
 }
 
-// Deps is what the service is plugged into; both are required.
+// Deps is what the service is plugged into; all but Trace are required.
 type Deps struct {
 	Backbone streams
 	Network  calls.Network
+	Trace    *obs.Tracer // nil: off
 }
 
 // Service is the target. It is safe for concurrent use.

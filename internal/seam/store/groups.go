@@ -23,8 +23,24 @@ type Group struct {
 	MemberCount       int
 	NoticeSeq         uint64 // seq of the newest notice whose change is stored
 	Version           uint64 // counts changes; compare-and-set
-	// Pending is a change that was begun: its entry may be in the log already. Opaque to the store; empty: none.
-	Pending []byte
+	// Pending is the Data of a change that was begun: its entry may be in the log already. Empty: none. It and PendingAt
+	// are only read; Create, Begin and Commit set them.
+	Pending   []byte
+	PendingAt time.Time // when it was begun
+}
+
+// Change is a change of a group that is begun.
+type Change struct {
+	Data []byte    // not empty; opaque to the store
+	At   time.Time // Unfinished goes by it
+	// Users are found to be concerned by it, besides all who have a membership; each once.
+	Users []chat.UserID
+}
+
+// Begun says which group has a pending change and since when.
+type Begun struct {
+	At      time.Time
+	GroupID chat.GroupID
 }
 
 // Span is a stretch of a group's log that a member sees, both ends included.
@@ -52,19 +68,23 @@ func (m Member) Present() bool { return len(m.Spans) > 0 && m.Spans[len(m.Spans)
 // Groups keeps groups. Changes go in two steps, so that one that is half done can be completed: Begin records it,
 // its entry is appended to the log, Commit stores its effect. Owner: group.
 type Groups interface {
-	// Create stores a group that has a pending change and no member, or returns ErrExists.
-	Create(ctx context.Context, g Group) error
+	// Create stores a group that has c pending and no member, or returns ErrExists.
+	Create(ctx context.Context, g Group, c Change) error
 	// Get returns the groups that exist among ids, in any order.
 	Get(ctx context.Context, ids []chat.GroupID) ([]Group, error)
 	// Begin records a pending change if the group is at version and has none, else ErrConflict, as for a group that does
 	// not exist. The version stays.
-	Begin(ctx context.Context, id chat.GroupID, version uint64, pending []byte) error
+	Begin(ctx context.Context, id chat.GroupID, version uint64, c Change) error
 	// Commit stores members and the group with Version+1 and no pending change, if the group is at g.Version, else
 	// ErrConflict with nothing changed but perhaps members (an implementation without transactions writes members first;
 	// they are the same whenever the same change is completed). Cancel: Commit with no members and the old fields.
 	Commit(ctx context.Context, g Group, members []Member) error
-	// Unfinished returns groups with a pending change.
-	Unfinished(ctx context.Context, limit int) ([]chat.GroupID, error)
+	// Unfinished returns what is pending, the oldest first, then by id: what comes after after, at most limit. The zero
+	// Begun is before all.
+	Unfinished(ctx context.Context, after Begun, limit int) ([]Begun, error)
+	// UnfinishedOf returns the groups with a pending change in which a user has a membership, a past one included, or
+	// whose change names the user; in any order. It misses none that was begun before the call and is pending after it.
+	UnfinishedOf(ctx context.Context, u chat.UserID) ([]chat.GroupID, error)
 }
 
 // Members keeps memberships. Owner: group.

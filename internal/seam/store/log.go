@@ -100,6 +100,12 @@ type Cursors interface {
 
 // Reader reads what other owners wrote. Owner: query.
 type Reader interface {
+	EntryReader
+	ListReader
+}
+
+// EntryReader reads the entries of a conversation, for pages of history. Owner: query.
+type EntryReader interface {
 	// Range returns the entries with from <= seq <= to, ascending, at most limit: the newest ones if newest, else the
 	// oldest.
 	Range(ctx context.Context, c chat.ConversationID, from, to uint64, limit int, newest bool) ([]Entry, error)
@@ -108,6 +114,16 @@ type Reader interface {
 	// FirstAt returns the seq of the first entry sent at or after t, or 0. It may rely on that sentAt never falls within
 	// a conversation.
 	FirstAt(ctx context.Context, c chat.ConversationID, t time.Time) (uint64, error)
+}
+
+// EntryKey names a stored entry.
+type EntryKey struct {
+	ConversationID chat.ConversationID
+	Seq            uint64
+}
+
+// ListReader reads what a list of conversations shows of each. Owner: query.
+type ListReader interface {
 	// Heads returns the stored heads among ids, in any order.
 	Heads(ctx context.Context, ids []chat.ConversationID) ([]Head, error)
 	// Directs returns the direct conversations of a user.
@@ -118,10 +134,4 @@ type Reader interface {
 	PeerCursors(ctx context.Context, u chat.UserID, cs []chat.ConversationID) ([]CursorOf, error)
 	// FirstMentions returns for each conversation the first seq after the given one that mentions the user; none: absent.
 	FirstMentions(ctx context.Context, u chat.UserID, after map[chat.ConversationID]uint64) (map[chat.ConversationID]uint64, error)
-}
-
-// EntryKey names a stored entry.
-type EntryKey struct {
-	ConversationID chat.ConversationID
-	Seq            uint64
 }

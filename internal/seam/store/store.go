@@ -37,6 +37,9 @@ type Outbox interface {
 	Pending(ctx context.Context, limit int) ([]Event, error)
 	// Done forgets published events; unknown ids are ignored.
 	Done(ctx context.Context, ids []string) error
+	// Len returns how many events wait. It is for people to watch: where counting is dear, a number near it will do, but
+	// 0 only if none waits.
+	Len(ctx context.Context) (int, error)
 }
 
 // Keys keeps secrets that are made at first start. Owner: auth.

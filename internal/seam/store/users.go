@@ -29,9 +29,9 @@ type Profiles interface {
 	Get(ctx context.Context, ids []chat.UserID) ([]Profile, error)
 	// ByUsername returns a profile, or ErrNotFound.
 	ByUsername(ctx context.Context, username string) (Profile, error)
-	// ByNickname returns profiles whose nickname equals nickname but for case and that everyone may find (WhoMayFind 1,
-	// or 0: not chosen), by id, after the given id.
-	ByNickname(ctx context.Context, nickname string, after chat.UserID, limit int) ([]Profile, error)
+	// ByNickname returns profiles whose nickname equals nickname but for case, by id, after the given id: those that
+	// everyone may find (WhoMayFind 1, or 0: not chosen), and those among friends that friends may find (2).
+	ByNickname(ctx context.Context, nickname string, friends []chat.UserID, after chat.UserID, limit int) ([]Profile, error)
 	// Update applies change to a profile and returns it, or ErrNotFound. change may run more than once and holds up other
 	// writes: it computes, and calls nothing that waits. id and username do not change. An error of change is returned as
 	// it is, and nothing is stored.
@@ -83,6 +83,7 @@ type Relations interface {
 	List(ctx context.Context, u chat.UserID, kind RelationKind, cursor string, limit int) (rs []Relation, next string, err error)
 	// FriendIDs returns the ids of all of u's friends.
 	FriendIDs(ctx context.Context, u chat.UserID) ([]chat.UserID, error)
-	// Pending returns relations whose Pending is set.
-	Pending(ctx context.Context, limit int) ([]Relation, error)
+	// Pending returns relations whose Pending is set, ordered by it, at most limit, after the given one; "" is before all.
+	// Callers give no two relations the same Pending.
+	Pending(ctx context.Context, after string, limit int) ([]Relation, error)
 }

@@ -51,12 +51,13 @@ type Service struct {
 	db      store.Log
 	log     *slog.Logger
 	m       metrics
+	tracer  *obs.Tracer // nil: off
 	halted  atomic.Bool // something was not as it must be: no purging
 }
 
 type metrics struct {
 	stored, raw, gaps, failures prometheus.Counter
-	batch, lag                  prometheus.Histogram
+	batch, lag, store           prometheus.Histogram
 	used                        *prometheus.GaugeVec
 	halted                      prometheus.Gauge
 }
@@ -82,6 +83,10 @@ func New(cfg Config, keep Retention, streams []backbone.Log, db store.Log, log *
 			lag: f.NewHistogram(prometheus.HistogramOpts{
 				Namespace: ns, Subsystem: sub, Name: "lag_seconds", Help: "Age of a batch's oldest entry when it was stored.",
 				Buckets: prometheus.ExponentialBuckets(0.005, 4, 10),
+			}),
+			store: f.NewHistogram(prometheus.HistogramOpts{
+				Namespace: ns, Subsystem: sub, Name: "store_seconds", Help: "How long the database took to store a batch, or to refuse it.",
+				Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 			}),
 			used: f.NewGaugeVec(prometheus.GaugeOpts{
 				Namespace: ns, Subsystem: sub, Name: "log_used_ratio", Help: "Part of a partition's space that is in use. Alarm above 0.8.",

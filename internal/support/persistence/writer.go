@@ -82,7 +82,9 @@ func (w *writer) handle(ctx context.Context, run []backbone.Message) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	err = w.db.Store(ctx, b)
+	w.m.store.Observe(time.Since(began).Seconds())
 	if errors.Is(err, store.ErrConflict) {
 		return w.moved(ctx)
 	}
@@ -94,6 +96,7 @@ func (w *writer) handle(ctx context.Context, run []backbone.Message) error {
 		w.heads[h.ConversationID] = h
 	}
 	w.count(b, run)
+	w.tell(ctx, b, began)
 	return nil
 }
 

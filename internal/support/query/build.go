@@ -17,6 +17,20 @@ import (
 	"github.com/oceanchat/oceanchat/internal/seam/store"
 )
 
+// listing returns the full objects of one page, and the token of the next.
+func (s *Service) listing(ctx context.Context, me chat.UserID, all []outline, from pageToken, size int) ([]*queryv1.Conversation, pageToken, error) {
+	page, next := cut(all, from, size)
+	built, err := s.build(ctx, me, page)
+	if err != nil {
+		return nil, next, err
+	}
+	fitting, err := fit(built, maxAnswer, false)
+	if len(fitting) < len(built) {
+		_, next = cut(page, pageToken{Sync: from.Sync}, len(fitting))
+	}
+	return fitting, next, err
+}
+
 // build returns the full objects of a page.
 func (s *Service) build(ctx context.Context, me chat.UserID, page []outline) ([]*queryv1.Conversation, error) {
 	out := make([]*queryv1.Conversation, 0, len(page))

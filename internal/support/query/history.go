@@ -32,9 +32,9 @@ func (s *Service) History(ctx context.Context, req *queryv1.HistoryRequest) (*qu
 	}
 	switch {
 	case req.AfterSeq != nil:
-		return s.page(ctx, scope, saturated(req.GetAfterSeq()), math.MaxInt64, limit, false)
+		return s.page(ctx, scope, saturated(req.GetAfterSeq()), math.MaxInt64, limit, maxAnswer, false)
 	case req.BeforeSeq != nil:
-		return s.page(ctx, scope, 1, max(req.GetBeforeSeq(), 1)-1, limit, true)
+		return s.page(ctx, scope, 1, max(req.GetBeforeSeq(), 1)-1, limit, maxAnswer, true)
 	case req.AroundSeq != nil:
 		return s.around(ctx, scope, req.GetAroundSeq(), limit)
 	case req.GetAtTime() != nil:
@@ -44,7 +44,7 @@ func (s *Service) History(ctx context.Context, req *queryv1.HistoryRequest) (*qu
 		}
 		return s.around(ctx, scope, at, limit)
 	}
-	return s.page(ctx, scope, 1, math.MaxInt64, limit, true)
+	return s.page(ctx, scope, 1, math.MaxInt64, limit, maxAnswer, true)
 }
 
 // saturated returns the seq after after.
@@ -70,7 +70,7 @@ func (s *Service) Entries(ctx context.Context, req *queryv1.EntriesRequest) (*qu
 	if err != nil {
 		return nil, err
 	}
-	return s.page(ctx, scope, saturated(req.GetAfterSeq()), math.MaxInt64, limit, false)
+	return s.page(ctx, scope, saturated(req.GetAfterSeq()), math.MaxInt64, limit, maxAnswer, false)
 }
 
 func (s *Service) scope(ctx context.Context, id string) (permit.Scope, error) {
@@ -81,8 +81,9 @@ func (s *Service) scope(ctx context.Context, id string) (permit.Scope, error) {
 	return s.gate.Authorise(ctx, calls.IdentityOf(ctx).UserID, c, permit.Read)
 }
 
-// page returns at most limit entries between from and to, both included: the newest ones if newest, else the oldest.
-func (s *Service) page(ctx context.Context, scope permit.Scope, from, to uint64, limit int, newest bool) (*queryv1.EntriesResponse, error) {
+// page returns at most limit entries, of at most budget bytes, between from and to, both included: the newest ones if
+// newest, else the oldest.
+func (s *Service) page(ctx context.Context, scope permit.Scope, from, to uint64, limit, budget int, newest bool) (*queryv1.EntriesResponse, error) {
 	entries, err := s.between(ctx, scope, from, to, limit+1, newest)
 	if err != nil || len(entries) == 0 {
 		return &queryv1.EntriesResponse{}, err
@@ -90,13 +91,16 @@ func (s *Service) page(ctx context.Context, scope permit.Scope, from, to uint64,
 	if entries, err = s.shown(ctx, scope, entries); err != nil {
 		return nil, err
 	}
-	out := &queryv1.EntriesResponse{HasMore: len(entries) > limit}
-	if out.HasMore && newest {
+	read := len(entries)
+	if read > limit && newest {
 		entries = entries[1:]
-	} else if out.HasMore {
+	} else if read > limit {
 		entries = entries[:limit]
 	}
-	return covered(out, entries), nil
+	if entries, err = fit(entries, budget, newest); err != nil {
+		return nil, err
+	}
+	return covered(&queryv1.EntriesResponse{HasMore: len(entries) < read}, entries), nil
 }
 
 // shown returns what the user may see of entries that were read. It asks again: now that they are read, the owners
@@ -115,14 +119,14 @@ func (s *Service) shown(ctx context.Context, scope permit.Scope, entries []*mess
 // around returns a page with seq in its middle, or what is nearest to it.
 func (s *Service) around(ctx context.Context, scope permit.Scope, seq uint64, limit int) (*queryv1.EntriesResponse, error) {
 	seq = max(min(seq, math.MaxInt64-1), scope.First())
-	older, err := s.page(ctx, scope, 1, seq, (limit+1)/2, true)
+	older, err := s.page(ctx, scope, 1, seq, (limit+1)/2, maxAnswer/2, true)
 	if err != nil {
 		return nil, err
 	}
 	if limit == 1 {
 		return older, nil
 	}
-	newer, err := s.page(ctx, scope, older.GetToSeq()+1, math.MaxInt64, limit/2, false)
+	newer, err := s.page(ctx, scope, older.GetToSeq()+1, math.MaxInt64, limit/2, maxAnswer/2, false)
 	if err != nil {
 		return nil, err
 	}

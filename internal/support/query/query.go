@@ -67,8 +67,7 @@ func (s *Service) ListConversations(ctx context.Context, req *queryv1.ListConver
 	if err != nil {
 		return nil, err
 	}
-	page, next := cut(all, from, size)
-	conversations, err := s.build(ctx, me, page)
+	conversations, next, err := s.listing(ctx, me, all, from, size)
 	if err != nil {
 		return nil, err
 	}

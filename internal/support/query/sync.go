@@ -110,8 +110,8 @@ func (s *Service) Sync(ctx context.Context, req *queryv1.SyncRequest) (*queryv1.
 			return nil, err
 		}
 	}
-	page, next := cut(all, from, chat.MaxPage)
-	if out.Conversations, err = s.build(ctx, me, page); err != nil {
+	var next pageToken
+	if out.Conversations, next, err = s.listing(ctx, me, all, from, chat.MaxPage); err != nil {
 		return nil, err
 	}
 	out.NextPageToken = next.String()

@@ -150,7 +150,7 @@ type RegisterRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	DeviceId string                 `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
 	Provider Provider               `protobuf:"varint,2,opt,name=provider,proto3,enum=oceanchat.push.v1.Provider" json:"provider,omitempty"`
-	// At most 4,096 bytes; the subscription's JSON for webpush.
+	// At most 4,096 bytes. For webpush the JSON of a PushSubscription: endpoint, an https URL; keys.p256dh and keys.auth.
 	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
 	// Bundle, package or application id; at most 256 bytes.
 	AppId string `protobuf:"bytes,4,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`

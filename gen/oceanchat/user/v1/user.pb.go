@@ -265,9 +265,9 @@ func (x *User) GetBio() string {
 // Settings are a user's own choices.
 type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who finds the user by nickname: everyone or nobody. Username and id always find.
+	// Who finds the user by nickname: everyone, friends or nobody. The exact username and the id always find.
 	WhoMayFind Audience `protobuf:"varint,1,opt,name=who_may_find,json=whoMayFind,proto3,enum=oceanchat.user.v1.Audience" json:"who_may_find,omitempty"`
-	// Who may send friend requests: everyone or nobody.
+	// Who may send friend requests: everyone, friends or nobody. The latter two refuse every stranger's.
 	WhoMayAdd Audience `protobuf:"varint,2,opt,name=who_may_add,json=whoMayAdd,proto3,enum=oceanchat.user.v1.Audience" json:"who_may_add,omitempty"`
 	// Who may write: everyone or friends.
 	WhoMayWrite Audience `protobuf:"varint,3,opt,name=who_may_write,json=whoMayWrite,proto3,enum=oceanchat.user.v1.Audience" json:"who_may_write,omitempty"`

@@ -51,13 +51,13 @@ type UserServiceClient interface {
 	GetMe(ctx context.Context, in *GetMeRequest, opts ...grpc.CallOption) (*UserResponse, error)
 	// UpdateMe changes the fields that are present; null clears.
 	UpdateMe(ctx context.Context, in *UpdateMeRequest, opts ...grpc.CallOption) (*UserResponse, error)
-	// Search finds users by exact username or id, and by nickname where a user's settings allow.
+	// Search finds users by exact id and username, and by nickname where a user's settings allow.
 	Search(ctx context.Context, in *SearchRequest, opts ...grpc.CallOption) (*SearchResponse, error)
 	// GetSettings returns the caller's settings.
 	GetSettings(ctx context.Context, in *GetSettingsRequest, opts ...grpc.CallOption) (*SettingsResponse, error)
 	// UpdateSettings changes the fields that are present; null restores the default.
 	UpdateSettings(ctx context.Context, in *UpdateSettingsRequest, opts ...grpc.CallOption) (*SettingsResponse, error)
-	// ListFriends returns the address book, by remark or nickname.
+	// ListFriends returns the address book, by user id.
 	ListFriends(ctx context.Context, in *ListFriendsRequest, opts ...grpc.CallOption) (*ListFriendsResponse, error)
 	// UpdateFriend changes the caller's own notes on a friend.
 	UpdateFriend(ctx context.Context, in *UpdateFriendRequest, opts ...grpc.CallOption) (*FriendResponse, error)
@@ -259,13 +259,13 @@ type UserServiceServer interface {
 	GetMe(context.Context, *GetMeRequest) (*UserResponse, error)
 	// UpdateMe changes the fields that are present; null clears.
 	UpdateMe(context.Context, *UpdateMeRequest) (*UserResponse, error)
-	// Search finds users by exact username or id, and by nickname where a user's settings allow.
+	// Search finds users by exact id and username, and by nickname where a user's settings allow.
 	Search(context.Context, *SearchRequest) (*SearchResponse, error)
 	// GetSettings returns the caller's settings.
 	GetSettings(context.Context, *GetSettingsRequest) (*SettingsResponse, error)
 	// UpdateSettings changes the fields that are present; null restores the default.
 	UpdateSettings(context.Context, *UpdateSettingsRequest) (*SettingsResponse, error)
-	// ListFriends returns the address book, by remark or nickname.
+	// ListFriends returns the address book, by user id.
 	ListFriends(context.Context, *ListFriendsRequest) (*ListFriendsResponse, error)
 	// UpdateFriend changes the caller's own notes on a friend.
 	UpdateFriend(context.Context, *UpdateFriendRequest) (*FriendResponse, error)

@@ -177,12 +177,21 @@ func start(o *natsserver.Options, log *slog.Logger) (*natsserver.Server, error) 
 
 // healthy returns what keeps a stream of the server's from being read or written.
 func healthy(srv *natsserver.Server) error {
-	h := srv.Healthz(&natsserver.HealthzOptions{})
+	var h *natsserver.HealthStatus
+	for range healthTries {
+		// It gives itself a millisecond to see that the server is ready, which a busy machine may not have.
+		if h = srv.Healthz(&natsserver.HealthzOptions{}); !strings.Contains(h.Error, "failed to be ready for connections") {
+			break
+		}
+	}
 	if h.Error != "" {
 		return errors.New(h.Error)
 	}
 	return nil
 }
+
+// healthTries is how often the server's health is asked when it did not get around to an answer.
+const healthTries = 50
 
 // logger passes the server's lines to slog. Notices tell of each stream at each start: debug.
 type logger struct {

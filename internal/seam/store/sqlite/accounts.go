@@ -107,7 +107,12 @@ func (t *tx) addEvent(e store.Event) error {
 	return err
 }
 
-const queryOutbox = `SELECT id, subject, data FROM outbox ORDER BY n LIMIT ?`
+const (
+	queryOutbox = `SELECT id, subject, data FROM outbox ORDER BY n LIMIT ?`
+	// queryWaiting takes two look-ups: events leave from the front, so their numbers have next to no gaps.
+	queryWaiting = `SELECT CASE WHEN EXISTS (SELECT 1 FROM outbox) THEN
+		(SELECT max(n) FROM outbox) - (SELECT min(n) FROM outbox) + 1 ELSE 0 END`
+)
 
 // Pending implements store.Outbox.
 func (o Outbox) Pending(ctx context.Context, limit int) ([]store.Event, error) {
@@ -117,6 +122,15 @@ func (o Outbox) Pending(ctx context.Context, limit int) ([]store.Event, error) {
 		return nil, fmt.Errorf("read outbox: %w", err)
 	}
 	return es, nil
+}
+
+// Len implements store.Outbox.
+func (o Outbox) Len(ctx context.Context) (int, error) {
+	n, err := one(ctx, o.db, scanCount, queryWaiting)
+	if err != nil {
+		return 0, fmt.Errorf("count outbox: %w", err)
+	}
+	return int(n), nil
 }
 
 // Done implements store.Outbox.

@@ -18,7 +18,7 @@ var Reads = map[string]string{
 	"tokens": queryTokens, "profiles": queryProfiles, "profile": queryProfile, "username": queryUsername,
 	"nicknames": queryNicknames, "relation": queryRelation, "pair": queryPair, "friends": queryFriends,
 	"friend ids": queryFriendIDs, "outgoing": queryOutgoing, "incoming": queryIncoming, "blocks": queryBlocks,
-	"unsettled": queryUnsettled, "groups": queryGroups, "unfinished": queryUnfinished, "members": queryMembers,
+	"unsettled": queryUnsettled, "groups": queryGroups, "unfinished": queryUnfinished, "unfinished of": queryUnfinishedOf, "waiting": queryWaiting, "members": queryMembers,
 	"present": queryPresent, "present ids": queryPresentIDs, "memberships": queryMemberships, "ever": queryEver,
 }
 
@@ -88,4 +88,10 @@ func (db *DB) Waiting() int { return len(db.w.queue) }
 func (db *DB) Pragma(ctx context.Context, name string) (value string, err error) {
 	err = db.w.conn.QueryRowContext(ctx, "PRAGMA "+name).Scan(&value)
 	return value, err
+}
+
+// Script returns the statements that make a file of an older schema.
+func Script(version int) string {
+	return strings.Join(migrations[:version], "\n") +
+		"\nPRAGMA application_id = " + strconv.Itoa(applicationID) + "; PRAGMA user_version = " + strconv.Itoa(version)
 }

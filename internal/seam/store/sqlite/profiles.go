@@ -21,15 +21,14 @@ func (db *DB) Profiles() Profiles { return Profiles{db} }
 const (
 	profileColumns = `user_id, username, nickname, avatar, bio, who_may_find, who_may_add, who_may_write, last_seen,
 		push_preview`
-	queryProfiles  = `SELECT ` + profileColumns + ` FROM profile WHERE user_id IN (SELECT value FROM json_each(?))`
-	queryProfile   = `SELECT ` + profileColumns + ` FROM profile WHERE user_id = ?`
-	queryUsername  = `SELECT ` + profileColumns + ` FROM profile WHERE username = ?`
+	queryProfiles = `SELECT ` + profileColumns + ` FROM profile WHERE user_id IN (SELECT value FROM json_each(?))`
+	queryProfile  = `SELECT ` + profileColumns + ` FROM profile WHERE user_id = ?`
+	queryUsername = `SELECT ` + profileColumns + ` FROM profile WHERE username = ?`
+	// 1 is userv1.AUDIENCE_EVERYONE, what is below it, unspecified, means the same; 2 is AUDIENCE_FRIENDS.
 	queryNicknames = `SELECT ` + profileColumns + ` FROM profile WHERE nickname_key = ?1 AND user_id > ?2
-		AND who_may_find <= ?3 ORDER BY user_id LIMIT ?4`
+		AND (who_may_find <= 1 OR who_may_find = 2 AND user_id IN (SELECT value FROM json_each(?3)))
+		ORDER BY user_id LIMIT ?4`
 )
-
-// everyone is userv1.AUDIENCE_EVERYONE; what is below it, unspecified, means the same.
-const everyone = 1
 
 func scanProfile(r row, p *store.Profile) error {
 	return r.Scan(&p.UserID, &p.Username, &p.Nickname, &p.Avatar, &p.Bio, &p.WhoMayFind, &p.WhoMayAdd, &p.WhoMayWrite,
@@ -79,8 +78,8 @@ func (s Profiles) ByUsername(ctx context.Context, username string) (store.Profil
 }
 
 // ByNickname implements store.Profiles.
-func (s Profiles) ByNickname(ctx context.Context, nickname string, after chat.UserID, limit int) ([]store.Profile, error) {
-	ps, err := list(ctx, s.db, scanProfile, queryNicknames, strings.ToLower(nickname), after, everyone, max(limit, 0))
+func (s Profiles) ByNickname(ctx context.Context, nickname string, friends []chat.UserID, after chat.UserID, limit int) ([]store.Profile, error) {
+	ps, err := list(ctx, s.db, scanProfile, queryNicknames, strings.ToLower(nickname), after, jsonOf(friends), max(limit, 0))
 	if err != nil {
 		return nil, fmt.Errorf("look up profiles by nickname: %w", err)
 	}

@@ -37,7 +37,7 @@ const (
 		FROM relation p LEFT JOIN relation r ON r.user_id = ?1 AND r.peer_id = p.user_id
 		WHERE p.peer_id = ?1 AND p.requested_at <> 0
 		AND (p.requested_at, p.user_id) < (?2, ?3) ORDER BY p.requested_at DESC, p.user_id DESC LIMIT ?4`
-	queryUnsettled = `SELECT ` + relationColumns + ` FROM relation r WHERE r.pending <> '' LIMIT ?1`
+	queryUnsettled = `SELECT ` + relationColumns + ` FROM relation r WHERE r.pending <> '' AND r.pending > ?1 ORDER BY r.pending LIMIT ?2`
 )
 
 func scanRelation(r row, v *store.Relation) error {
@@ -192,8 +192,8 @@ func (s Relations) FriendIDs(ctx context.Context, u chat.UserID) ([]chat.UserID,
 }
 
 // Pending implements store.Relations.
-func (s Relations) Pending(ctx context.Context, limit int) ([]store.Relation, error) {
-	rs, err := list(ctx, s.db, scanRelation, queryUnsettled, max(limit, 0))
+func (s Relations) Pending(ctx context.Context, after string, limit int) ([]store.Relation, error) {
+	rs, err := list(ctx, s.db, scanRelation, queryUnsettled, after, max(limit, 0))
 	if err != nil {
 		return nil, fmt.Errorf("list pending relations: %w", err)
 	}

@@ -163,4 +163,14 @@ CREATE TABLE raw (
 CREATE TABLE epoch (one INTEGER PRIMARY KEY CHECK (one = 1), value INTEGER NOT NULL) STRICT;
 INSERT INTO epoch VALUES (1, 1);
 `,
+	1: `
+ALTER TABLE chat_group ADD COLUMN pending_at INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX chat_group_begun ON chat_group (pending_at, id) WHERE pending IS NOT NULL;
+
+CREATE TABLE pending_user (
+	user_id TEXT NOT NULL, group_id TEXT NOT NULL,
+	PRIMARY KEY (user_id, group_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pending_user_group ON pending_user (group_id);
+`,
 }

@@ -91,9 +91,17 @@ func TestOutbox(t *testing.T, open Open) {
 		if n := len(got[[]store.Event](t)(s.Outbox.Pending(ctx, 99))); n != 8 {
 			t.Fatalf("%d events left; want 8", n)
 		}
+		if n := got[int](t)(s.Outbox.Len(ctx)); n < 6 || n > 10 { // about as many
+			t.Errorf("Len = %d; want about 8", n)
+		}
+		for _, e := range all {
+			must(t, s.Outbox.Done(ctx, []string{e.ID}))
+		}
+		same(t, "Len of none", got[int](t)(s.Outbox.Len(ctx)), 0)
 	})
 	t.Run("empty", func(t *testing.T) {
 		s := open(t)
+		same(t, "Len", got[int](t)(s.Outbox.Len(t.Context())), 0)
 		same(t, "Pending", got[[]store.Event](t)(s.Outbox.Pending(t.Context(), 9)), []store.Event(nil))
 		must(t, s.Accounts.Create(t.Context(), account("ann"), store.Event{})) // the zero Event is none
 		same(t, "Pending", got[[]store.Event](t)(s.Outbox.Pending(t.Context(), 9)), []store.Event(nil))

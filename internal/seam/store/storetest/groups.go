@@ -14,7 +14,15 @@ func group(id string) store.Group {
 	return store.Group{
 		ID: chat.GroupID(id), Name: odd, Avatar: "a", Description: odd, Announcement: odd, OwnerID: "ann", JoinMode: 1,
 		HistoryVisibility: 2, MuteAll: true, Dissolved: false, CreatedAt: at(1), Pending: []byte("begun"),
+		PendingAt: at(7),
 	}
+}
+
+// begun is the change that group(…) has pending, with the users that it names.
+func begun(users ...chat.UserID) store.Change { return change("begun", 7, users...) }
+
+func change(data string, begun int, users ...chat.UserID) store.Change {
+	return store.Change{Data: []byte(data), At: at(begun), Users: users}
 }
 
 func groupID(g store.Group) string { return string(g.ID) }
@@ -36,11 +44,11 @@ func TestGroups(t *testing.T, open Open) {
 	t.Run("create and read", func(t *testing.T) {
 		s, ctx := open(t), t.Context()
 		g, h := group("g1"), group("g2")
-		must(t, s.Groups.Create(ctx, g))
-		must(t, s.Groups.Create(ctx, h))
+		must(t, s.Groups.Create(ctx, g, begun()))
+		must(t, s.Groups.Create(ctx, h, begun()))
 		other := g
 		other.Name = "other"
-		wantErr(t, "again", s.Groups.Create(ctx, other), store.ErrExists)
+		wantErr(t, "again", s.Groups.Create(ctx, other, begun()), store.ErrExists)
 		sameSet(t, "Get", got[[]store.Group](t)(s.Groups.Get(ctx, []chat.GroupID{"g2", "no", "g1"})), []store.Group{g, h}, groupID)
 		same(t, "Get of none", got[[]store.Group](t)(s.Groups.Get(ctx, nil)), []store.Group(nil))
 		same(t, "no members", got[[]chat.UserID](t)(s.Members.PresentIDs(ctx, "g1")), []chat.UserID(nil))
@@ -48,45 +56,94 @@ func TestGroups(t *testing.T, open Open) {
 	t.Run("begin and commit", func(t *testing.T) {
 		s, ctx := open(t), t.Context()
 		g := group("g1")
-		must(t, s.Groups.Create(ctx, g))
-		wantErr(t, "begin while one is pending", s.Groups.Begin(ctx, "g1", 0, []byte("x")), store.ErrConflict)
+		must(t, s.Groups.Create(ctx, g, begun()))
+		wantErr(t, "begin while one is pending", s.Groups.Begin(ctx, "g1", 0, change("x", 8)), store.ErrConflict)
 		g.MemberCount, g.NoticeSeq, g.Dissolved, g.OwnerID = 1, 1<<40, true, "bob"
 		m := store.Member{GroupID: "g1", UserID: "ann", Role: 3, JoinedAt: at(1), Spans: []store.Span{{From: 1}}, ChangedAt: at(1)}
 		must(t, s.Groups.Commit(ctx, g, []store.Member{m}))
-		g.Version, g.Pending = 1, nil
+		g.Version, g.Pending, g.PendingAt = 1, nil, time.Time{}
 		same(t, "committed", theGroup(t, s, "g1"), g)
 		same(t, "member", got[[]store.Member](t)(s.Members.Get(ctx, "g1", []chat.UserID{"ann"})), []store.Member{m})
 		wantErr(t, "commit again", s.Groups.Commit(ctx, group("g1"), nil), store.ErrConflict)
-		wantErr(t, "begin at an old version", s.Groups.Begin(ctx, "g1", 0, []byte("x")), store.ErrConflict)
-		wantErr(t, "begin of none", s.Groups.Begin(ctx, "no", 0, []byte("x")), store.ErrConflict)
+		wantErr(t, "begin at an old version", s.Groups.Begin(ctx, "g1", 0, change("x", 8)), store.ErrConflict)
+		wantErr(t, "begin of none", s.Groups.Begin(ctx, "no", 0, change("x", 8)), store.ErrConflict)
 		wantErr(t, "commit of none", s.Groups.Commit(ctx, group("no"), nil), store.ErrConflict)
-		change := make([]byte, 100_000)
-		change[99_999] = 1
-		must(t, s.Groups.Begin(ctx, "g1", 1, change))
-		g.Pending = change
+		large := make([]byte, 100_000)
+		large[99_999] = 1
+		must(t, s.Groups.Begin(ctx, "g1", 1, store.Change{Data: large, At: at(9)}))
+		g.Pending, g.PendingAt = large, at(9)
 		same(t, "begun: the version stays", theGroup(t, s, "g1"), g)
 	})
 	t.Run("one of racing changes begins, one commit counts", func(t *testing.T) { // GRP: a change has one effect
 		s, ctx := open(t), t.Context()
 		g := group("g1")
-		must(t, s.Groups.Create(ctx, g))
+		must(t, s.Groups.Create(ctx, g, begun()))
 		oneWins(t, race(func(int) error { return s.Groups.Commit(ctx, g, nil) }), store.ErrConflict)
-		winner := oneWins(t, race(func(n int) error { return s.Groups.Begin(ctx, "g1", 1, fmt.Append(nil, "change", n)) }), store.ErrConflict)
-		g.Version, g.Pending = 1, fmt.Append(nil, "change", winner)
+		winner := oneWins(t, race(func(n int) error { return s.Groups.Begin(ctx, "g1", 1, change(fmt.Sprint("change", n), n)) }), store.ErrConflict)
+		g.Version, g.Pending, g.PendingAt = 1, fmt.Append(nil, "change", winner), at(winner)
 		same(t, "begun", theGroup(t, s, "g1"), g)
 	})
 	t.Run("unfinished", func(t *testing.T) {
 		s, ctx := open(t), t.Context()
-		for n := range 3 {
-			must(t, s.Groups.Create(ctx, group(fmt.Sprint("g", n))))
+		// Neither the order of making nor that of ids is the order of beginning; two begin at the same moment.
+		for n, b := range []int{5, 3, 9, 3, 1} {
+			id := fmt.Sprint("g", n)
+			must(t, s.Groups.Create(ctx, group(id), change("begun", b)))
 		}
-		must(t, s.Groups.Commit(ctx, group("g1"), nil))
-		ids := got[[]chat.GroupID](t)(s.Groups.Unfinished(ctx, 9))
-		slices.Sort(ids)
-		same(t, "Unfinished", ids, []chat.GroupID{"g0", "g2"})
-		if n := len(got[[]chat.GroupID](t)(s.Groups.Unfinished(ctx, 1))); n != 1 {
-			t.Fatalf("Unfinished with limit 1 = %d; want 1", n)
+		must(t, s.Groups.Commit(ctx, group("g4"), nil))
+		one := func(id string, begun int) store.Begun { return store.Begun{At: at(begun), GroupID: chat.GroupID(id)} }
+		want := []store.Begun{one("g1", 3), one("g3", 3), one("g0", 5), one("g2", 9)}
+		unfinished := func(after store.Begun, limit int) []store.Begun {
+			return got[[]store.Begun](t)(s.Groups.Unfinished(ctx, after, limit))
 		}
+		same(t, "Unfinished", unfinished(store.Begun{}, 9), want)
+		same(t, "limit 0", unfinished(store.Begun{}, 0), []store.Begun(nil))
+		var paged []store.Begun
+		for after := (store.Begun{}); len(paged) <= len(want); after = paged[len(paged)-1] {
+			page := unfinished(after, 1)
+			if len(page) == 0 {
+				break
+			}
+			paged = append(paged, page...)
+		}
+		same(t, "pages of one", paged, want)
+		must(t, s.Groups.Commit(ctx, group("g3"), nil))
+		same(t, "after one that is finished since", unfinished(want[1], 9), want[2:])
+		must(t, s.Groups.Begin(ctx, "g4", 1, change("again", 4)))
+		same(t, "begun again", unfinished(want[1], 9), []store.Begun{one("g4", 4), one("g0", 5), one("g2", 9)})
+	})
+	t.Run("unfinished of a user", func(t *testing.T) {
+		s, ctx := open(t), t.Context()
+		of := func(u chat.UserID) []chat.GroupID {
+			ids := got[[]chat.GroupID](t)(s.Groups.UnfinishedOf(ctx, u))
+			slices.Sort(ids)
+			return ids
+		}
+		row := func(g chat.GroupID, u chat.UserID, to uint64) store.Member {
+			return store.Member{GroupID: g, UserID: u, Spans: []store.Span{{From: 1, To: to}}}
+		}
+		must(t, s.Groups.Create(ctx, group("joins"), begun("ann", "bob")))
+		same(t, "named, no member yet", of("ann"), []chat.GroupID{"joins"})
+		same(t, "not named", of("cyd"), []chat.GroupID(nil))
+		must(t, s.Groups.Commit(ctx, group("joins"), []store.Member{row("joins", "ann", 0), row("joins", "bob", 9)}))
+		same(t, "finished", of("ann"), []chat.GroupID(nil))
+		must(t, s.Groups.Begin(ctx, "joins", 1, change("x", 1, "cyd", "ann")))
+		for _, u := range []chat.UserID{"ann", "bob", "cyd"} { // named and a member, a past member, named
+			same(t, string(u), of(u), []chat.GroupID{"joins"})
+		}
+		wantErr(t, "begin while one is pending", s.Groups.Begin(ctx, "joins", 1, change("y", 1, "eve")), store.ErrConflict)
+		same(t, "of a change that did not begin", of("eve"), []chat.GroupID(nil))
+		// However many others have something pending, none of one's own is missed.
+		var want []chat.GroupID
+		for n := range 1200 {
+			id := chat.GroupID(fmt.Sprintf("g%04d", n))
+			users := []chat.UserID{"other"}
+			if n%300 == 299 {
+				users, want = append(users, "zoe"), append(want, id)
+			}
+			must(t, s.Groups.Create(ctx, group(string(id)), begun(users...)))
+		}
+		same(t, "among many", of("zoe"), want)
 	})
 }
 
@@ -96,7 +153,7 @@ func TestMembers(t *testing.T, open Open) {
 		t.Helper()
 		gs := got[[]store.Group](t)(s.Groups.Get(t.Context(), []chat.GroupID{id}))
 		if len(gs) == 0 {
-			must(t, s.Groups.Create(t.Context(), group(string(id))))
+			must(t, s.Groups.Create(t.Context(), group(string(id)), begun()))
 			gs = []store.Group{group(string(id))}
 		}
 		must(t, s.Groups.Commit(t.Context(), gs[0], members))

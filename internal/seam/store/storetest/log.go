@@ -228,6 +228,21 @@ func TestCursors(t *testing.T, open Open) {
 		}
 		ks := got[[]store.CursorOf](t)(s.Reader.PeerCursors(ctx, "ann", []chat.ConversationID{direct, "d~ann~cid", "d~ann~eve"}))
 		same(t, "PeerCursors", ks, []store.CursorOf{bobs})
+		dans := bobs
+		dans.ConversationID, dans.UserID = "d~ann~dan", "dan"
+		key := func(k store.CursorOf) string { return string(k.ConversationID) }
+		ks = got[[]store.CursorOf](t)(s.Reader.PeerCursors(ctx, "ann", []chat.ConversationID{"d~ann~dan", "d~ann~cid", direct}))
+		sameSet(t, "PeerCursors of several", ks, []store.CursorOf{bobs, dans}, key)
+		anns := bobs
+		anns.UserID = "ann"
+		ks = got[[]store.CursorOf](t)(s.Reader.PeerCursors(ctx, "bob", []chat.ConversationID{direct}))
+		same(t, "PeerCursors from the other end", ks, []store.CursorOf{anns})
+		b := batch(0, entries(direct, 1, 6)...)
+		bobs.Cursor, bobs.ChangedAt = store.Cursor{Seq: 6, Ordinal: 5}, at(9)
+		b.Read = []store.CursorOf{bobs}
+		must(t, s.Log.Store(ctx, b))
+		ks = got[[]store.CursorOf](t)(s.Reader.PeerCursors(ctx, "ann", []chat.ConversationID{direct}))
+		same(t, "PeerCursors that the writer moved", ks, []store.CursorOf{bobs})
 		same(t, "PeerCursors of none", got[[]store.CursorOf](t)(s.Reader.PeerCursors(ctx, "ann", nil)), []store.CursorOf(nil))
 	})
 	t.Run("the writer moves it too", func(t *testing.T) {

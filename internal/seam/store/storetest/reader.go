@@ -130,7 +130,7 @@ func TestReopen(t *testing.T, open Open, reopen Open) {
 	must(t, s.Profiles.Create(ctx, profile("ann", "Ann")))
 	_, _, err = s.Relations.Update(ctx, "ann", "bob", func(ab, _ *store.Relation) error { ab.Remark = odd; return nil })
 	must(t, err)
-	must(t, s.Groups.Create(ctx, group("g1")))
+	must(t, s.Groups.Create(ctx, group("g1"), begun()))
 	m := store.Member{GroupID: "g1", UserID: "ann", Spans: []store.Span{{From: 1}}}
 	must(t, s.Groups.Commit(ctx, group("g1"), []store.Member{m}))
 	b := batch(0, entries(direct, 1, 50)...)

@@ -56,7 +56,7 @@ func TestProfiles(t *testing.T, open Open) {
 		must(t, s.Profiles.Create(ctx, profile("u9", "Ünal 海 more")))
 		var all []store.Profile
 		for after := chat.UserID(""); ; {
-			page := got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "ÜNAL 海", after, 2))
+			page := got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "ÜNAL 海", nil, after, 2))
 			if len(page) == 0 {
 				break
 			}
@@ -64,8 +64,17 @@ func TestProfiles(t *testing.T, open Open) {
 			after = page[len(page)-1].UserID
 		}
 		same(t, "pages", all, want)
-		same(t, "limit 0", got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "ÜNAL 海", "", 0)), []store.Profile(nil))
-		same(t, "pattern", got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "%", "", 9)), []store.Profile(nil))
+		same(t, "limit 0", got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "ÜNAL 海", nil, "", 0)), []store.Profile(nil))
+		same(t, "pattern", got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "%", nil, "", 9)), []store.Profile(nil))
+		toFriends := profile("u3x", "Ünal 海")
+		toFriends.WhoMayFind = 2 // friends
+		must(t, s.Profiles.Create(ctx, toFriends))
+		found := func(friends ...chat.UserID) []store.Profile {
+			return got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "ünal 海", friends, "u2", 9))
+		}
+		same(t, "a stranger", found(), want[3:])
+		same(t, "another's friend", found("u2", "u3"), want[3:])
+		same(t, "a friend", found("u2x", "u3x", "u9"), []store.Profile{want[3], toFriends, want[4]})
 	})
 	t.Run("update", func(t *testing.T) {
 		s, ctx := open(t), t.Context()
@@ -77,8 +86,8 @@ func TestProfiles(t *testing.T, open Open) {
 			return nil
 		})
 		same(t, "Update", got[store.Profile](t)(p, err), want)
-		same(t, "found by the new nickname", got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "änne", "", 9)), []store.Profile{want})
-		same(t, "not by the old one", got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "ann", "", 9)), []store.Profile(nil))
+		same(t, "found by the new nickname", got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "änne", nil, "", 9)), []store.Profile{want})
+		same(t, "not by the old one", got[[]store.Profile](t)(s.Profiles.ByNickname(ctx, "ann", nil, "", 9)), []store.Profile(nil))
 		_, err = s.Profiles.Update(ctx, "ann", func(p *store.Profile) error {
 			p.Nickname = "x"
 			return errRefused
@@ -217,21 +226,24 @@ func TestRelations(t *testing.T, open Open) {
 			}
 		}
 		same(t, "FriendIDs", got[[]chat.UserID](t)(s.Relations.FriendIDs(t.Context(), "ann")), []chat.UserID(nil))
-		same(t, "Pending", got[[]store.Relation](t)(s.Relations.Pending(t.Context(), 9)), []store.Relation(nil))
+		same(t, "Pending", got[[]store.Relation](t)(s.Relations.Pending(t.Context(), "", 9)), []store.Relation(nil))
 	})
 	t.Run("pending", func(t *testing.T) {
 		s, ctx := open(t), t.Context()
 		update(t, s, "ann", "bob", func(ab, ba *store.Relation) { ab.Pending, ba.Friend = "c1", true })
 		update(t, s, "cid", "ann", func(ab, ba *store.Relation) { ab.Pending, ba.Pending = "c2", "c3" })
-		rs := got[[]store.Relation](t)(s.Relations.Pending(ctx, 99))
-		sameSet(t, "Pending", rs, []store.Relation{
+		want := []store.Relation{
 			{User: "ann", Peer: "bob", Pending: "c1"}, {User: "cid", Peer: "ann", Pending: "c2"}, {User: "ann", Peer: "cid", Pending: "c3"},
-		}, func(r store.Relation) string { return r.Pending })
-		if n := len(got[[]store.Relation](t)(s.Relations.Pending(ctx, 2))); n != 2 {
-			t.Fatalf("Pending with limit 2 = %d; want 2", n)
+		}
+		for _, tt := range []struct {
+			after string
+			limit int
+			want  []store.Relation
+		}{{"", 99, want}, {"", 2, want[:2]}, {"c1", 1, want[1:2]}, {"c10", 9, want[1:]}, {"c3", 9, nil}, {"", 0, nil}} {
+			same(t, fmt.Sprint("Pending after ", tt.after), got[[]store.Relation](t)(s.Relations.Pending(ctx, tt.after, tt.limit)), tt.want)
 		}
 		update(t, s, "ann", "cid", func(ab, ba *store.Relation) { ab.Pending, ba.Pending = "", "" })
-		if n := len(got[[]store.Relation](t)(s.Relations.Pending(ctx, 99))); n != 1 {
+		if n := len(got[[]store.Relation](t)(s.Relations.Pending(ctx, "", 99))); n != 1 {
 			t.Fatalf("Pending after two are done = %d; want 1", n)
 		}
 	})

@@ -1,0 +1,49 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/oceanchat/oceanchat/internal/chat"
+	"github.com/oceanchat/oceanchat/internal/seam/store"
+	"github.com/oceanchat/oceanchat/internal/seam/store/sqlite"
+)
+
+// A change that was pending when the first schema was left comes before all others, and can be completed.
+func TestMigratePendingChange(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.db")
+	old, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = old.Exec(sqlite.Script(1) + `; INSERT INTO chat_group VALUES ('g1', 'G', '', '', '', 'ann', 1, 1, 0, 0, 5, 0, 0, 3, x'626567756e');
+		INSERT INTO member VALUES ('g1', 'ann', 3, 0, '', 5, '[]', 5, 1)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, ctx := openDB(t, path), t.Context()
+	begun, err := db.Groups().Unfinished(ctx, store.Begun{}, 9)
+	if d := cmp.Diff([]store.Begun{{GroupID: "g1"}}, begun); err != nil || d != "" {
+		t.Errorf("Unfinished = %v (-want +got):\n%s", err, d)
+	}
+	if ids, err := db.Groups().UnfinishedOf(ctx, "ann"); err != nil || len(ids) != 1 {
+		t.Errorf("UnfinishedOf(ann) = %v, %v; want g1", ids, err)
+	}
+	gs, err := db.Groups().Get(ctx, []chat.GroupID{"g1"})
+	if err != nil || len(gs) != 1 || string(gs[0].Pending) != "begun" || gs[0].Version != 3 {
+		t.Fatalf("Get = %v, %v; want g1 with its change", gs, err)
+	}
+	if err := db.Groups().Commit(ctx, gs[0], nil); err != nil {
+		t.Fatal(err)
+	}
+	if begun, err := db.Groups().Unfinished(ctx, store.Begun{}, 9); err != nil || len(begun) != 0 {
+		t.Errorf("Unfinished after Commit = %v, %v; want none", begun, err)
+	}
+}
