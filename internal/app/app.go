@@ -10,10 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/oceanchat/oceanchat/internal/command"
+	"github.com/oceanchat/oceanchat/internal/command/bench"
+	"github.com/oceanchat/oceanchat/internal/command/chat"
+	"github.com/oceanchat/oceanchat/internal/command/dev"
 	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/obs"
 )
@@ -22,7 +26,11 @@ import (
 var Version = "dev"
 
 // commands are what the binary does besides serving; each reads its own flags.
-var commands = map[string]func(context.Context, command.Call) int{}
+var commands = map[string]func(context.Context, command.Call) int{
+	"chat":  chat.Main,
+	"bench": bench.Main,
+	"dev":   dev.Command(openSeeding),
+}
 
 // Main runs the command line and returns the exit code, one of package command. It serves until ctx ends.
 func Main(ctx context.Context, call command.Call) int {
@@ -34,7 +42,7 @@ func Main(ctx context.Context, call command.Call) int {
 	stdout, stderr := call.Out, call.Err
 	var cfg Config
 	loaded, err := config.Load(&cfg, config.Sources{Args: call.Args, Env: call.Env})
-	if errors.Is(err, config.ErrHelp) {
+	if errors.Is(err, config.ErrHelp) || err == nil && slices.Equal(loaded.Args, []string{"help"}) {
 		return help(stdout, stderr)
 	}
 	if err != nil {
@@ -42,6 +50,9 @@ func Main(ctx context.Context, call command.Call) int {
 		return command.Usage
 	}
 	if run := about(loaded.Args); run != nil {
+		for _, w := range loaded.Warnings {
+			_, _ = fmt.Fprintf(stderr, "oceanchat: warning: %s\n", w)
+		}
 		if err := run(stdout); err != nil {
 			_, _ = fmt.Fprintf(stderr, "oceanchat: %v\n", err)
 			return command.Failed
@@ -129,6 +140,9 @@ Usage:
   oceanchat config check        check the configuration and say what is wrong
   oceanchat config defaults     print every setting with its default, as YAML
   oceanchat config doc          print the same as a page of the documentation
+  oceanchat bench               measure a server and keep the account of every message ('--help' tells more)
+  oceanchat chat --user NAME    log in and talk from the terminal ('--help' tells more)
+  oceanchat dev seed            fill a data directory with users, friends and groups ('--help' tells more)
   oceanchat version             print the version
   oceanchat --help              print this
 
@@ -141,6 +155,9 @@ Settings come from defaults, a file (--config FILE), the environment and flags; 
 func checkTargets(args []string) error {
 	if len(args) == 0 || len(args) == 1 && args[0] == "all" {
 		return nil
+	}
+	if args[0] == "config" {
+		return errors.New("config: want check, defaults or doc behind it")
 	}
 	for _, a := range args {
 		if !isTarget(a) {

@@ -18,6 +18,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/delivery/orchestrator"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusherrealtime"
+	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate/memory"
 	"github.com/oceanchat/oceanchat/internal/support/persistence"
@@ -28,6 +29,9 @@ import (
 type Config struct {
 	DataDir string `yaml:"data_dir" default:"./oceanchat-data" min:"1" doc:"Where everything is kept."`
 
+	TrustedProxies []string `yaml:"trusted_proxies" doc:"Addresses or networks (CIDR) of proxies that are believed about who their client is, and nobody else."`
+	ClientIPHeader string   `yaml:"client_ip_header" default:"X-Forwarded-For" enum:"X-Forwarded-For,X-Real-IP,Forwarded" doc:"The one header in which trusted proxies say so; they must set it on every request."`
+
 	HTTP  Listener `yaml:"http"`
 	TCP   TCP      `yaml:"tcp"`
 	Ops   Ops      `yaml:"ops"`
@@ -35,6 +39,8 @@ type Config struct {
 	NATS  NATS     `yaml:"nats"`
 	Drain Drain    `yaml:"drain"`
 	Logs  Logs     `yaml:"logs"`
+
+	Traces obs.TraceConfig `yaml:"traces"`
 
 	FastState memory.Config `yaml:"fast_state"`
 
@@ -54,17 +60,24 @@ type Config struct {
 
 // Listener is the public HTTP address.
 type Listener struct {
-	Addr string `yaml:"addr" default:":8080" min:"1" format:"addr" doc:"Where REST and, in one process, WebSocket are served."`
+	Addr          string      `yaml:"addr" default:":8080" min:"1" format:"addr" doc:"Where REST and, in one process, WebSocket are served."`
+	TLS           netdoor.TLS `yaml:"tls"`
+	ProxyProtocol bool        `yaml:"proxy_protocol" default:"false" doc:"Connections of trusted proxies begin with a PROXY header, version 1 or 2."`
 }
 
 // TCP is the public TCP address.
 type TCP struct {
-	Addr string `yaml:"addr" default:":8090" format:"addr" doc:"Where raw TCP connections are served; empty: nowhere."`
+	Addr          string      `yaml:"addr" default:":8090" format:"addr" doc:"Where raw TCP connections are served; empty: nowhere."`
+	TLS           netdoor.TLS `yaml:"tls"`
+	ProxyProtocol bool        `yaml:"proxy_protocol" default:"false" doc:"Connections of trusted proxies begin with a PROXY header, version 1 or 2."`
 }
 
 // Ops is the operators' address.
 type Ops struct {
-	Addr string `yaml:"addr" default:"127.0.0.1:9090" format:"addr" doc:"Where health, metrics and profiles are served; has no authentication. Empty: nowhere."`
+	Addr string      `yaml:"addr" default:"127.0.0.1:9090" format:"addr" doc:"Where health, metrics and profiles are served; has no authentication. Empty: nowhere."`
+	TLS  netdoor.TLS `yaml:"tls"`
+
+	Profiles bool `yaml:"profiles" default:"true" doc:"Whether /debug/pprof is served there too. Profiles hold no messages, but taking one slows the process down."`
 }
 
 // Log configures the conversation log.
@@ -90,7 +103,7 @@ type Drain struct {
 
 // Logs configures the log lines.
 type Logs struct {
-	Level  slog.Level `yaml:"level" default:"INFO" doc:"debug, info, warn or error."`
+	Level  slog.Level `yaml:"level" default:"INFO" enum:"DEBUG,INFO,WARN,ERROR" doc:"The least important lines that are written."`
 	Format obs.Format `yaml:"format" default:"text" enum:"text,json" doc:"text for people, json for machines."`
 }
 
@@ -99,6 +112,12 @@ func (c Config) Validate() error {
 	var errs []error
 	if c.HTTP.Addr != "" && c.HTTP.Addr == c.Ops.Addr {
 		errs = append(errs, errors.New("ops.addr must not be http.addr: the operations port is never public"))
+	}
+	if _, err := c.trust(); err != nil {
+		errs = append(errs, fmt.Errorf("trusted_proxies: %w", err))
+	}
+	if (c.HTTP.ProxyProtocol || c.TCP.ProxyProtocol) && len(c.TrustedProxies) == 0 {
+		errs = append(errs, errors.New("proxy_protocol: want trusted_proxies too; PROXY headers of others are not read"))
 	}
 	if least := c.Drain.Notice + c.WSGateway.DrainSpread; c.Drain.Timeout <= least {
 		errs = append(errs, fmt.Errorf("drain.timeout = %s: want more than drain.notice and ws_gateway.drain_spread together, %s",
@@ -109,6 +128,11 @@ func (c Config) Validate() error {
 			c.Presence.Lease, least))
 	}
 	return errors.Join(errs...)
+}
+
+// trust returns which proxies are believed.
+func (c Config) trust() (netdoor.Trust, error) {
+	return netdoor.NewTrust(c.TrustedProxies, c.ClientIPHeader)
 }
 
 // convlog returns the log's own configuration.

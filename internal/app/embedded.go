@@ -33,6 +33,8 @@ type seams struct {
 	limits   faststate.Limits
 	cache    faststate.Cache
 	stores   stores
+	watch    func(*calls.Observer)   // lets it see every call between services
+	depths   func() []embedded.Depth // of the queues
 
 	// run are the parts that have to run for the seams to work, by name.
 	run   map[string]func(ctx context.Context, ready func()) error
@@ -80,6 +82,7 @@ func openEmbedded(cfg *Config, log *slog.Logger) (*seams, error) {
 			profiles: db.Profiles(), relations: db.Relations(), groups: db.Groups(), members: db.Members(),
 			cursors: db.Cursors(), log: db.Log(), reader: db.Reader(), tokens: db.PushTokens(),
 		},
+		watch: network.Watch, depths: server.Depths,
 		run:   map[string]func(context.Context, func()) error{"backbone": server.Run},
 		ping:  func(ctx context.Context) error { _, err := db.Log().Epoch(ctx); return err },
 		close: db.Close,

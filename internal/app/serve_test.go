@@ -112,6 +112,11 @@ func TestSettingsFit(t *testing.T) {
 		{"long notice", []string{"--drain-notice", "1m"}, "drain.timeout"},
 		{"short lease", []string{"--presence-lease", "9s"}, "presence.lease"},
 		{"short lease, renewed more often", []string{"--presence-lease", "9s", "--ws-gateway-renew-every", "3s"}, ""},
+		{"a proxy that nobody trusts", []string{"--tcp-proxy-protocol"}, "trusted_proxies"},
+		{"a proxy that is trusted", []string{"--tcp-proxy-protocol", "--trusted-proxies", "10.0.0.0/8,::1"}, ""},
+		{"a proxy that is no network", []string{"--trusted-proxies", "lb.example"}, "lb.example"},
+		{"a certificate without its key", []string{"--ops-tls-cert-file", "x.pem"}, "ops.tls"},
+		{"a header that is none", []string{"--client-ip-header", "Via"}, "client_ip_header"},
 		{"long spread with time for it", []string{"--ws-gateway-drain-spread", "1m", "--drain-timeout", "2m"}, ""},
 	}
 	for _, tt := range tests {

@@ -25,6 +25,8 @@ import (
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusherrealtime"
 	"github.com/oceanchat/oceanchat/internal/lifecycle"
+	"github.com/oceanchat/oceanchat/internal/netdoor"
+	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 	"github.com/oceanchat/oceanchat/internal/support/persistence"
@@ -35,11 +37,14 @@ import (
 
 // hall is where the targets meet the seams.
 type hall struct {
-	cfg   *Config
-	log   *slog.Logger
-	reg   *prometheus.Registry
-	seams *seams
+	cfg     *Config
+	log     *slog.Logger
+	reg     *prometheus.Registry
+	seams   *seams
+	tracing *obs.Tracing // nil: off
 
+	trust   netdoor.Trust
+	doors   *netdoor.Set
 	gateway *wsgateway.Service // set when ws-gateway is in this process
 }
 
@@ -91,11 +96,17 @@ func isTarget(name string) bool { return slices.Contains(Targets(), name) }
 
 // parts returns everything that runs, with what it needs.
 func (h *hall) parts() []lifecycle.Part {
-	parts := []lifecycle.Part{{Name: "database", Needs: []string{opsName}, Run: func(ctx context.Context, ready func()) error {
+	var parts []lifecycle.Part
+	watchers := []string{opsName}
+	if h.tracing != nil {
+		parts = append(parts, lifecycle.Part{Name: tracesName, Needs: watchers, Run: h.tracing.Run})
+		watchers = []string{opsName, tracesName}
+	}
+	parts = append(parts, lifecycle.Part{Name: "database", Needs: watchers, Run: func(ctx context.Context, ready func()) error {
 		ready()
 		<-ctx.Done()
 		return h.seams.close()
-	}}}
+	}})
 	below := []string{"database"}
 	for name, run := range h.seams.run {
 		parts = append(parts, lifecycle.Part{Name: name, Needs: []string{"database"}, Run: run})
@@ -167,7 +178,7 @@ func buildGroup(_ context.Context, h *hall, log *slog.Logger) (service, error) {
 	return group.New(h.cfg.Group, group.Deps{
 		Groups: h.seams.stores.groups, Members: h.seams.stores.members, Cache: h.seams.cache,
 		Limits: h.seams.limits, Network: h.seams.network,
-	}, log), nil
+	}, log, h.reg), nil
 }
 
 func buildMessage(ctx context.Context, h *hall, log *slog.Logger) (service, error) {
@@ -175,13 +186,10 @@ func buildMessage(ctx context.Context, h *hall, log *slog.Logger) (service, erro
 	if err != nil {
 		return nil, err
 	}
-	alarms := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "oceanchat", Subsystem: "log", Name: "alarms_total",
-		Help: "What must not happen to the log, by kind: log_full, log_shrank, epoch_raised, corrupt_batch.",
-	}, []string{"kind"})
-	h.reg.MustRegister(alarms)
-	entries := convlog.New(h.cfg.Log.convlog(), streams, stored{h.seams.stores.log}, log,
-		func(kind string) { alarms.WithLabelValues(kind).Inc() })
+	cfg := h.cfg.Log.convlog()
+	cfg.Metrics, cfg.Trace = convlog.NewMetrics(h.reg), h.tracing.Tracer("message")
+	entries := convlog.New(cfg, streams, stored{h.seams.stores.log}, log, cfg.Metrics.Alarm)
+	h.reg.MustRegister(entries.Gauges(), newLag(streams))
 	return message.New(h.cfg.Message, message.Deps{
 		Log: entries, Cursors: h.seams.stores.cursors, Network: h.seams.network, Publish: h.seams.backbone.Publish,
 	}, log), nil
@@ -215,24 +223,27 @@ func buildPersistence(ctx context.Context, h *hall, log *slog.Logger) (service, 
 		return nil, err
 	}
 	keep := persistence.Retention{Keep: h.cfg.Log.Keep, Others: []string{orchestrator.ReaderName}}
-	return unserved{persistence.New(h.cfg.Persistence, keep, streams, h.seams.stores.log, log, h.reg).Run}, nil
+	p := persistence.New(h.cfg.Persistence, keep, streams, h.seams.stores.log, log, h.reg)
+	p.Trace(h.tracing.Tracer("persistence"))
+	return unserved{p.Run}, nil
 }
 
 func buildOrchestrator(_ context.Context, h *hall, log *slog.Logger) (service, error) {
 	return unserved{orchestrator.New(h.cfg.Orchestrator, orchestrator.Deps{
-		Backbone: h.seams.backbone, Partitions: h.cfg.Log.Partitions, Network: h.seams.network,
+		Backbone: h.seams.backbone, Partitions: h.cfg.Log.Partitions, Network: h.seams.network, Trace: h.tracing.Tracer("orchestrator"),
 	}, log, h.reg).Run}, nil
 }
 
 func buildPusherRealtime(_ context.Context, h *hall, log *slog.Logger) (service, error) {
 	return pusherrealtime.New(h.cfg.PusherRealtime, pusherrealtime.Deps{
-		Backbone: h.seams.backbone, Network: h.seams.network,
+		Backbone: h.seams.backbone, Network: h.seams.network, Trace: h.tracing.Tracer("pusher-realtime"),
 	}, log, h.reg), nil
 }
 
 func buildPusherOffline(_ context.Context, h *hall, log *slog.Logger) (service, error) {
 	return pusheroffline.New(h.cfg.Push, pusheroffline.Deps{
 		Backbone: h.seams.backbone, Network: h.seams.network, Tokens: h.seams.stores.tokens,
+		Trace: h.tracing.Tracer("pusher-offline"),
 	}, log, h.reg)
 }
 
@@ -243,13 +254,15 @@ func buildRouter(_ context.Context, h *hall, log *slog.Logger) (service, error) 
 func buildWSGateway(h *hall, log *slog.Logger) *wsgateway.Service {
 	return wsgateway.New(h.cfg.WSGateway, wsgateway.Deps{
 		Net: h.seams.network, Host: h.seams.host, Signals: h.seams.backbone, Sessions: h.seams.sessions,
-		Verifier: verifier(h.seams.network), Mounted: true, TCPAddr: h.cfg.TCP.Addr, ClientIP: h.cfg.APIGateway.ClientIP(),
+		Verifier: verifier(h.seams.network), Mounted: true, ClientIP: h.trust.Client, Trace: h.tracing.Tracer(wsGateway),
+		TCPAddr: h.cfg.TCP.Addr, TCP: h.doors.Door("tcp", h.cfg.TCP.TLS, h.cfg.TCP.ProxyProtocol),
 	}, log, h.reg)
 }
 
 func buildAPIGateway(h *hall, log *slog.Logger) *apigateway.Service {
 	return apigateway.New(h.cfg.APIGateway, h.cfg.HTTP.Addr, apigateway.Deps{
 		Net: h.seams.network, Limits: h.seams.limits, Sessions: h.seams.sessions,
-		Verifier: verifier(h.seams.network), WebSocket: h.gateway.Handler(),
+		Verifier: verifier(h.seams.network), WebSocket: h.gateway.Handler(), Trace: h.tracing.Tracer(apiGateway),
+		Trust: h.trust, Door: h.doors.Door("http", h.cfg.HTTP.TLS, h.cfg.HTTP.ProxyProtocol),
 	}, log, h.reg)
 }

@@ -1,0 +1,54 @@
+package app
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/oceanchat/oceanchat/internal/lifecycle"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone/embedded"
+)
+
+// queues shows what waits between the services.
+type queues struct {
+	depths       func() []embedded.Depth
+	tasks, bytes *prometheus.Desc
+}
+
+var _ prometheus.Collector = (*queues)(nil)
+
+func newQueues(depths func() []embedded.Depth) *queues {
+	return &queues{
+		depths: depths,
+		tasks: prometheus.NewDesc("oceanchat_queue_tasks",
+			"Tasks that wait in a work queue; of the queue dead those that were given up within the last week.", []string{"queue"}, nil),
+		bytes: prometheus.NewDesc("oceanchat_queue_bytes", "Bytes of those tasks.", []string{"queue"}, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (q *queues) Describe(out chan<- *prometheus.Desc) { out <- q.tasks; out <- q.bytes }
+
+// Collect implements prometheus.Collector.
+func (q *queues) Collect(out chan<- prometheus.Metric) {
+	for _, d := range q.depths() {
+		out <- prometheus.MustNewConstMetric(q.tasks, prometheus.GaugeValue, float64(d.Tasks), d.Queue)
+		out <- prometheus.MustNewConstMetric(q.bytes, prometheus.GaugeValue, float64(d.Bytes), d.Queue)
+	}
+}
+
+// ownMetrics shows which version runs and whether it is ready, as /readyz has it.
+func ownMetrics(reg prometheus.Registerer, status *lifecycle.Status) {
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "oceanchat_build_info", Help: "Always 1; the label is the version.", ConstLabels: prometheus.Labels{"version": Version},
+	}, func() float64 { return 1 }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "oceanchat_ready", Help: "1 while /readyz is true.",
+	}, func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
+		defer cancel()
+		if status.Ready(ctx) != nil {
+			return 0
+		}
+		return 1
+	}))
+}

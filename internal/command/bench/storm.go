@@ -1,0 +1,123 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+const (
+	stormDialing  = 400 // connections that come back at a time, where the server is our own
+	stormForeign  = 40  // and elsewhere: a server takes 50 of one address that have not connected yet
+	goneWithin    = 20 * time.Second
+	stormSettling = 2 * time.Second
+)
+
+// stormRow says how long it takes until everybody is back whose connection broke at the same moment.
+type stormRow struct {
+	Disk        percentiles   `json:"disk"`
+	Connections int           `json:"connections"`
+	AtATime     int           `json:"atATime"` // how many the client dials at once
+	Took        time.Duration `json:"tookNs"`  // until the last was connected
+	// Since is from the moment of the break, when all are due, to the answer of connect; Each from the dialing.
+	Since percentiles `json:"sinceBreak"`
+	Each  percentiles `json:"each"`
+
+	ConnectCPU float64 `json:"cpuUsPerConnect"` // of a server of our own
+	Error      string  `json:"error,omitempty"`
+}
+
+func (b *bench) storm(ctx context.Context) {
+	row := &stormRow{Connections: b.stormConns, AtATime: stormForeign}
+	row.Error = b.report.fail("storm", b.measureStorm(ctx, row))
+	b.report.Storm = row
+}
+
+func (b *bench) measureStorm(ctx context.Context, row *stormRow) error {
+	if !b.own() {
+		return b.at(ctx, "", b.stormConns, func(ctx context.Context, p place) error { return b.stormAt(ctx, p, row) })
+	}
+	var err error
+	if row.Disk, err = probe(b.work); err != nil {
+		return err
+	}
+	dir, err := b.fresh(b.seeded)
+	if err != nil {
+		return err
+	}
+	row.AtATime = stormDialing
+	more := *b // with a server that does not think of an attack
+	more.server = append([]string{"--ws-gateway-unauthenticated-per-ip", strconv.Itoa(2 * stormDialing)}, b.server...)
+	return more.serve(ctx, dir, b.syncs[0], func(ctx context.Context, p place) error { return b.stormAt(ctx, p, row) })
+}
+
+func (b *bench) stormAt(ctx context.Context, p place, row *stormRow) error {
+	of := b.accounts.all[:row.Connections]
+	first := &crowd{}
+	defer first.leave()
+	if err := first.enter(ctx, p.base, b.wire, of, dialing, b.progress, nil); err != nil {
+		return err
+	}
+	if err := pause(ctx, stormSettling); err != nil {
+		return err
+	}
+	b.progress.say("storm: %d connections break and come back", row.Connections)
+	first.leave()
+	if err := gone(ctx, p); err != nil {
+		return err
+	}
+	return b.comeBack(ctx, p, of, row)
+}
+
+// gone waits until the server has noticed that nobody is there, so that the storm is of connects only.
+func gone(ctx context.Context, p place) error {
+	if p.server == nil {
+		return pause(ctx, stormSettling)
+	}
+	for begun := time.Now(); ; {
+		m, err := p.server.metrics()
+		if err != nil || m["oceanchat_ws_gateway_connections"] == 0 {
+			return err
+		}
+		if time.Since(begun) > goneWithin {
+			return fmt.Errorf("the server still counts %.0f connections, %v after they broke", m["oceanchat_ws_gateway_connections"], goneWithin)
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (b *bench) comeBack(ctx context.Context, p place, of []account, row *stormRow) error {
+	var from time.Duration
+	var err error
+	if p.watched() != nil {
+		if from, err = cpuOf(p.server.pid()); err != nil {
+			return err
+		}
+	}
+	since, each := make([]time.Duration, len(of)), make([]time.Duration, len(of))
+	back := &crowd{}
+	defer back.leave()
+	begun := time.Now()
+	err = back.enter(ctx, p.base, b.wire, of, row.AtATime, b.progress, func(i int, began time.Time) {
+		since[i], each[i] = time.Since(begun), time.Since(began)
+	})
+	if err != nil {
+		return err
+	}
+	row.Took = time.Since(begun)
+	row.Since, row.Each = percentilesOf(since), percentilesOf(each)
+	if p.watched() != nil {
+		to, err := cpuOf(p.server.pid())
+		if err != nil {
+			return err
+		}
+		row.ConnectCPU = perUnit(to-from, len(of))
+	}
+	if n := back.lost.Load(); n > 0 {
+		return fmt.Errorf("%d of %d connections were lost again", n, len(of))
+	}
+	return nil
+}
