@@ -5,6 +5,7 @@ package system
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -49,8 +50,10 @@ type server struct {
 	t     *testing.T
 	dir   string
 	flags []string
-	base  string // http://host:port
-	ops   string // http://host:port
+	base  string      // http://host:port
+	ops   string      // http://host:port
+	tcp   string      // host:port
+	tls   *tls.Config // of clients, where flags make the server speak TLS on every port; base and ops are https then
 	cmd   *exec.Cmd
 	done  chan error
 	log   *output
@@ -107,7 +110,10 @@ func tail(s string, n int) string {
 func (s *server) up() {
 	s.t.Helper()
 	http, ops, tcp := freeAddr(s.t), freeAddr(s.t), freeAddr(s.t)
-	s.base, s.ops = "http://"+http, "http://"+ops
+	s.base, s.ops, s.tcp = "http://"+http, "http://"+ops, tcp
+	if s.tls != nil {
+		s.base, s.ops = "https://"+http, "https://"+ops
+	}
 	args := append([]string{
 		"--data-dir", s.dir, "--http-addr", http, "--ops-addr", ops, "--tcp-addr", tcp,
 		"--api-gateway-rate-limit", "0", "--router-rate-limit", "0",
@@ -134,13 +140,23 @@ func (s *server) up() {
 }
 
 func (s *server) ready() bool {
-	resp, err := http.Get(s.ops + "/readyz")
+	web := s.web()
+	defer web.CloseIdleConnections()
+	resp, err := web.Get(s.ops + "/readyz")
 	if err != nil {
 		return false
 	}
 	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode == http.StatusOK
+}
+
+// web returns a client for the server's ports.
+func (s *server) web() *http.Client {
+	if s.tls == nil {
+		return http.DefaultClient
+	}
+	return &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: s.tls.Clone(), ForceAttemptHTTP2: true}}
 }
 
 // kill ends the process as the kernel does, and waits until it is gone.
