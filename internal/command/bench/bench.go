@@ -100,14 +100,14 @@ func (b *bench) run(ctx context.Context, call command.Call) error {
 
 // commandLine is what a shell would take.
 func commandLine(args []string) string {
-	line := "oceanchat bench"
+	words := []string{"oceanchat", "bench"}
 	for _, a := range args {
 		if a == "" || strings.ContainsAny(a, " \t\"'$*") {
 			a = strconv.Quote(a)
 		}
-		line += " " + a
+		words = append(words, a)
 	}
-	return line
+	return strings.Join(words, " ")
 }
 
 func (b *bench) environment() string {
