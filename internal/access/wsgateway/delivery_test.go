@@ -357,27 +357,32 @@ func TestFailuresAreCounted(t *testing.T) {
 	eventually(t, "the failed check is counted", func() bool { return failures() > 0 })
 }
 
-// When presence lost its state, connections register again, and each is told that it may have missed pushes.
+// When presence lost its state, connections register again, and each is told that it may have missed pushes; also when
+// the answer that would have told it was lost.
 func TestRegisterAgain(t *testing.T) {
-	w := start(t, func(c *wsgateway.Config) { c.RenewEvery = 20 * time.Millisecond })
-	w.query.sync = func(context.Context, *queryv1.SyncRequest) (*queryv1.SyncResponse, error) {
-		return &queryv1.SyncResponse{Epoch: 3}, nil
-	}
-	a, ida := w.connect("u1", true)
-	_, idb := w.connect("u2", true)
-	w.presence.mu.Lock()
-	w.presence.hellos, w.presence.forgot = nil, true
-	w.presence.mu.Unlock()
-	eventually(t, "both say hello again", func() bool {
-		hellos, _ := w.presence.said()
-		ids := map[string]bool{}
-		for _, h := range hellos {
-			ids[h.GetConnectionId()] = true
-		}
-		return ids[ida] && ids[idb]
-	})
-	if m, want := a.read(), `{"jsonrpc":"2.0","method":"resync","params":{"epoch":3}}`; m.raw != want {
-		t.Errorf("push after registering again = %s; want %s", m.raw, want)
+	for name, mute := range map[string]bool{"told": false, "answer lost": true} {
+		t.Run(name, func(t *testing.T) {
+			w := start(t, func(c *wsgateway.Config) { c.RenewEvery = 20 * time.Millisecond })
+			w.query.sync = func(context.Context, *queryv1.SyncRequest) (*queryv1.SyncResponse, error) {
+				return &queryv1.SyncResponse{Epoch: 3}, nil
+			}
+			a, ida := w.connect("u1", true)
+			_, idb := w.connect("u2", true)
+			w.presence.mu.Lock()
+			w.presence.hellos, w.presence.forgot, w.presence.mute = nil, true, mute
+			w.presence.mu.Unlock()
+			eventually(t, "both say hello again", func() bool {
+				hellos, _ := w.presence.said()
+				ids := map[string]bool{}
+				for _, h := range hellos {
+					ids[h.GetConnectionId()] = true
+				}
+				return ids[ida] && ids[idb]
+			})
+			if m, want := a.read(), `{"jsonrpc":"2.0","method":"resync","params":{"epoch":3}}`; m.raw != want {
+				t.Errorf("push after registering again = %s; want %s", m.raw, want)
+			}
+		})
 	}
 }
 

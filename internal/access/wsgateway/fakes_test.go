@@ -95,6 +95,7 @@ type presence struct {
 	byes    []*presencev1.Connection
 	renewed int
 	forgot  bool
+	mute    bool // the next answer to Renew is lost
 	onHello func(*presencev1.Connection) []*presencev1.Connection
 	late    chan chan struct{} // where set, the first hello is recorded, and answered when the channel it sends is closed
 }
@@ -144,6 +145,10 @@ func (p *presence) Renew(context.Context, *presencev1.RenewRequest) (*presencev1
 	p.renewed++
 	known := p.renewed > 1 && !p.forgot
 	p.forgot = false
+	if p.mute {
+		p.mute = false
+		return nil, fault.New(fault.Overloaded, "the answer is lost")
+	}
 	return &presencev1.RenewResponse{Known: known}, nil
 }
 

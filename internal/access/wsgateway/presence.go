@@ -37,8 +37,8 @@ func (s *Service) firstLease(ctx context.Context) error {
 	}
 }
 
-// keepLease renews until ctx ends. When presence lost its state, or was out of reach for as long as a lease lives, all
-// connections register again.
+// keepLease renews until ctx ends. When presence lost its state, all connections register again; also when an answer
+// failed to come, as it may have been the one that said so.
 func (s *Service) keepLease(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.RenewEvery)
 	defer tick.Stop()
@@ -52,6 +52,7 @@ func (s *Service) keepLease(ctx context.Context) {
 		known, err := s.renew(ctx)
 		if err != nil {
 			s.failed("lease", "lease not renewed", err)
+			again = true
 			continue
 		}
 		if !known || again {

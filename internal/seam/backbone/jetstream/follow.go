@@ -69,6 +69,7 @@ type follower struct {
 	handled  uint64 // up to which the runs are done; it may lead the server's ack floor
 	resetAt  time.Time
 	awaiting bool // a reset was made and its message has not arrived
+	placed   bool // a reset was made and nobody else has been pinned since
 
 	run   []backbone.Message
 	last  js.Msg // of the run: acknowledging it acknowledges all
@@ -97,7 +98,7 @@ func (f *follower) session(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
-	f.c, f.pin, f.awaiting, f.handled = c, "", false, 0
+	f.c, f.pin, f.awaiting, f.placed, f.handled = c, "", false, false, 0
 	f.drop()
 	msgs, ended := make(chan js.Msg, pumped), make(chan error, 1)
 	go func() { ended <- pump(ctx, it, msgs) }()
@@ -177,10 +178,11 @@ func (f *follower) lookForPin(ctx context.Context) error {
 		return fmt.Errorf("look at consumer: %w", err)
 	}
 	if len(i.PriorityGroups) > 0 && i.PriorityGroups[0].PinnedClientID != "" {
+		f.placed = false
 		return nil
 	}
-	if i.NumAckPending == 0 && i.NumPending == 0 && f.r.Start == nil {
-		return nil
+	if i.NumAckPending == 0 && i.NumPending == 0 && (f.placed || f.r.Start == nil) {
+		return nil // nothing to bring; a reset costs the server a write
 	}
 	return f.reset(ctx)
 }
@@ -255,7 +257,7 @@ func (f *follower) reset(ctx context.Context) error {
 	for try := 1; ctx.Err() == nil; try++ {
 		err := f.resetOnce(ctx)
 		if err == nil {
-			f.awaiting, f.resetAt, f.handled = true, time.Now(), 0
+			f.awaiting, f.placed, f.resetAt, f.handled = true, true, time.Now(), 0
 			return nil
 		}
 		f.failed(ctx, fmt.Errorf("set back reader %s of %s: %w", f.r.Name, f.l.name, err), try)
