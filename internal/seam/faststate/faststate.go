@@ -64,7 +64,8 @@ type Presence interface {
 	LastSeen(ctx context.Context, users []chat.UserID) ([]time.Time, error)
 	// Renew lets a gateway's lease live until the given time. known is false if there was no live lease: it begins with
 	// this call, and the gateway registers its connections again. It does so too when Renew fails, as the answer that
-	// said false may be what was lost.
+	// said false may be what was lost. An implementation that finds that it may have lost some of what was recorded
+	// answers false once more to each gateway; what is there counts all the same.
 	Renew(ctx context.Context, g chat.GatewayID, until time.Time) (known bool, err error)
 	// Sweep forgets gateways whose lease ended before now, with their connections, and returns their ids. The end of the
 	// lease becomes the last-seen time of users that have no live connection left.

@@ -34,6 +34,7 @@ func TestPresence(t *testing.T, open func(t *testing.T) (faststate.Presence, Clo
 		{"no lease, no connection", testNoLease},
 		{"sweep", testSweep},
 		{"batches keep their order", testBatch},
+		{"large batches", testLargeBatch},
 		{"arguments and answers are not shared", testNotShared},
 		{"everything at once", testPresenceRace},
 	}
@@ -296,6 +297,42 @@ func testBatch(p p, clock Clock) {
 	}
 	if got := p.lookup(); len(got) != 0 {
 		p.t.Errorf("Lookup() = %v; want nothing", got)
+	}
+}
+
+// testLargeBatch: PRES-2: thousands of users in one call, in the order asked, also who is asked for twice.
+func testLargeBatch(p p, clock Clock) {
+	const n = 3000
+	var conns []faststate.Conn
+	var users []chat.UserID
+	var want []string
+	for i := range n {
+		user := fmt.Sprintf("u%d", i)
+		users = append(users, chat.UserID(user), "nobody")
+		conns = append(conns, conn(user, "phone", "g1", "first-"+user, clock.Now()))
+		conns = append(conns, conn(user, "phone", "g2", "c-"+user, clock.Now()))
+		want = append(want, "g2/c-"+user)
+	}
+	others := p.put(conns...)
+	for i, o := range others {
+		if replaced := i%2 == 1; replaced && !same(o, conns[i-1]) || !replaced && len(o) != 0 {
+			p.t.Fatalf("Put of %d connections: number %d found %v; want what its device had before", len(conns), i, ids(o))
+		}
+	}
+	users = append(users, users[:2]...)
+	want = append(want, want[0])
+	if diff := cmp.Diff(want, ids(p.lookup(users...))); diff != "" {
+		p.t.Errorf("Lookup of %d users (-want +got):\n%s", len(users), diff)
+	}
+	at := clock.Now().Truncate(time.Millisecond)
+	gone, err := p.Remove(p.ctx, conns, at)
+	if err != nil || len(gone) != n {
+		p.t.Errorf("Remove of all = %d users, %v; want %d", len(gone), err, n)
+	}
+	for i, seen := range p.lastSeen(users...) {
+		if known := users[i] != "nobody"; known && !seen.Equal(at) || !known && !seen.IsZero() {
+			p.t.Fatalf("LastSeen(%s) = %v; want %v if it was on line", users[i], seen, at)
+		}
 	}
 }
 

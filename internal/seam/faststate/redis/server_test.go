@@ -1,0 +1,337 @@
+package redis_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	driver "github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/oceanchat/oceanchat/internal/config"
+	"github.com/oceanchat/oceanchat/internal/seam/faststate/redis"
+)
+
+// TestMain ends the servers that tests started.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	shared.stop()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// server is a redis-server of a test's own.
+type server struct {
+	addr string
+	args []string
+	out  bytes.Buffer
+	cmd  *exec.Cmd
+	// guard ends the server when this process ends in any other way than by kill: it waits for its input to close.
+	guard *exec.Cmd
+}
+
+// needServer skips where there is no redis-server; in CI that is a failure.
+func needServer(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err == nil {
+		return
+	}
+	const why = "there is no redis-server in PATH (Debian: apt-get install redis-server)"
+	if os.Getenv("OCEANCHAT_CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+}
+
+// start runs a server with its files in dir and waits until it answers. Another process may take the port meanwhile,
+// so it tries again.
+func start(dir string, args ...string) (*server, error) {
+	var err error
+	for range 5 {
+		port, e := freePort()
+		if e != nil {
+			return nil, e
+		}
+		s := &server{addr: "127.0.0.1:" + port}
+		s.args = append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--loglevel", "warning"}, args...)
+		if err = s.run(); err == nil {
+			return s, nil
+		}
+		s.kill()
+	}
+	return nil, err
+}
+
+// run starts the process, also again on the same address.
+func (s *server) run() error {
+	s.out.Reset()
+	s.cmd = exec.Command("redis-server", s.args...)
+	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.guard = exec.Command("sh", "-c", `read x; kill -9 "$0"`, strconv.Itoa(s.cmd.Process.Pid))
+	if _, err := s.guard.StdinPipe(); err != nil {
+		return err
+	}
+	if err := s.guard.Start(); err != nil {
+		s.guard = nil // no shell, no guard
+	}
+	db := s.dial()
+	defer db.Close()
+	err := poll(func() error { return db.Ping(context.Background()).Err() })
+	if err != nil {
+		s.kill()
+		return fmt.Errorf("redis-server does not answer: %w: %s", err, s.out.String())
+	}
+	return nil
+}
+
+func (s *server) dial() *driver.Client {
+	return driver.NewClient(&driver.Options{Addr: s.addr, MaxRetries: -1, DialTimeout: time.Second})
+}
+
+func (s *server) kill() {
+	if s == nil || s.cmd == nil || s.cmd.Process == nil {
+		return
+	}
+	if s.guard != nil {
+		_ = s.guard.Process.Kill()
+		_ = s.guard.Wait()
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	s.cmd = nil
+}
+
+// poll repeats f for some time until it succeeds.
+func poll(f func() error) error {
+	end := time.Now().Add(20 * time.Second)
+	for {
+		err := f()
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+// eventually waits for what a server does by itself.
+func eventually(t *testing.T, what string, f func() error) {
+	t.Helper()
+	if err := poll(f); err != nil {
+		t.Errorf("%s: not in time: %v", what, err)
+	}
+}
+
+func own(t *testing.T, args ...string) *server {
+	t.Helper()
+	needServer(t)
+	s, err := start(t.TempDir(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.kill)
+	return s
+}
+
+// servers are those that many tests share, each under its own prefix.
+type servers struct {
+	mu     sync.Mutex
+	single string
+	nodes  []*server // of a Cluster
+	named  []string  // a Cluster from the environment
+	all    []*server
+	dirs   []string
+	count  int
+	failed error // why a Cluster did not start, so that it is not tried for every test
+}
+
+var shared servers
+
+func (s *servers) stop() {
+	for _, x := range s.all {
+		x.kill()
+	}
+	for _, d := range s.dirs {
+		_ = os.RemoveAll(d)
+	}
+}
+
+func (s *servers) start(args ...string) (*server, error) {
+	dir, err := os.MkdirTemp("", "oceanchat-redis")
+	if err != nil {
+		return nil, err
+	}
+	s.dirs = append(s.dirs, dir)
+	x, err := start(dir, args...)
+	if err == nil {
+		s.all = append(s.all, x)
+	}
+	return x, err
+}
+
+// prefix returns one that no other test uses, also in another process.
+func (s *servers) prefix() string {
+	s.count++
+	return fmt.Sprintf("test-%d-%d-%d", os.Getpid(), time.Now().UnixNano(), s.count)
+}
+
+// singleConfig returns the settings for the shared single server, or that which OCEANCHAT_TEST_REDIS names.
+func singleConfig(t *testing.T) redis.Config {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.single == "" {
+		shared.single = os.Getenv("OCEANCHAT_TEST_REDIS")
+	}
+	if shared.single == "" {
+		needServer(t)
+		x, err := shared.start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.single = x.addr
+	}
+	return defaults(shared.prefix(), shared.single)
+}
+
+// clusterConfig returns the settings for the shared Cluster of three masters, or that which OCEANCHAT_TEST_REDIS_CLUSTER names.
+func clusterConfig(t *testing.T) redis.Config {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if s := os.Getenv("OCEANCHAT_TEST_REDIS_CLUSTER"); s != "" {
+		shared.named = strings.Split(s, ",")
+	}
+	if shared.named == nil {
+		needServer(t)
+		shared.startCluster()
+		if shared.failed != nil {
+			t.Fatal(shared.failed)
+		}
+	}
+	cfg := defaults(shared.prefix(), shared.named...)
+	cfg.Cluster = true
+	return cfg
+}
+
+// defaults returns the default settings for servers, but with the patience that a busy machine needs.
+func defaults(prefix string, addrs ...string) redis.Config {
+	var root struct {
+		Redis redis.Config `yaml:"redis"`
+	}
+	if _, err := config.Load(&root, config.Sources{}); err != nil {
+		panic(err)
+	}
+	cfg := root.Redis
+	cfg.Addrs, cfg.Prefix, cfg.CallTimeout = addrs, prefix, 5*time.Second
+	return cfg
+}
+
+func (s *servers) startCluster() {
+	if s.failed != nil || s.named != nil {
+		return
+	}
+	s.failed = s.tryCluster()
+	if s.failed == nil {
+		for _, n := range s.nodes {
+			s.named = append(s.named, n.addr)
+		}
+	}
+}
+
+func (s *servers) tryCluster() error {
+	const n, slots = 3, 16384
+	for range n {
+		bus, err := freePort()
+		if err != nil {
+			return err
+		}
+		x, err := s.start("--cluster-enabled", "yes", "--cluster-node-timeout", "5000", "--cluster-port", bus)
+		if err != nil {
+			return err
+		}
+		s.nodes = append(s.nodes, x)
+	}
+	ctx := context.Background()
+	for i, x := range s.nodes {
+		db := x.dial()
+		defer db.Close()
+		host, port, _ := net.SplitHostPort(s.nodes[0].addr)
+		var bus string
+		for j, a := range s.nodes[0].args {
+			if a == "--cluster-port" {
+				bus = s.nodes[0].args[j+1]
+			}
+		}
+		err := errors.Join(
+			db.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(),
+			db.Do(ctx, "CLUSTER", "ADDSLOTSRANGE", i*slots/n, (i+1)*slots/n-1).Err(),
+		)
+		if i > 0 {
+			err = errors.Join(err, db.Do(ctx, "CLUSTER", "MEET", host, port, bus).Err())
+		}
+		if err != nil {
+			return fmt.Errorf("make a cluster: %w", err)
+		}
+	}
+	for _, x := range s.nodes {
+		db := x.dial()
+		defer db.Close()
+		err := poll(func() error {
+			info, err := db.ClusterInfo(ctx).Result()
+			if err == nil && (!strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3")) {
+				err = errors.New(info)
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("join a cluster: %w", err)
+		}
+	}
+	return nil
+}
+
+// dial returns a client that ends with the test.
+func dial(t *testing.T, cfg redis.Config) *redis.Client {
+	t.Helper()
+	c, err := redis.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// kinds are what every rule must hold for.
+var kinds = []struct {
+	name   string
+	config func(*testing.T) redis.Config
+}{
+	{"single", singleConfig},
+	{"cluster", clusterConfig},
+}
