@@ -24,8 +24,9 @@ func (r remembered) result() Result {
 	}
 }
 
-// idWindow remembers the newest ids in two generations of maps: no ring, no deletes. A generation ends after half the
-// time or half the count. It is not safe for concurrent use.
+// idWindow remembers the newest ids in two generations of maps: no ring, no deletes. A generation ends after the time or
+// at half the count; so an id is remembered for at least the time, and at most twice that, unless others crowd it out.
+// It is not safe for concurrent use.
 type idWindow struct {
 	seeds     [2]maphash.Seed
 	young     map[idKey]remembered
@@ -40,7 +41,7 @@ func newIDWindow(span time.Duration, count int) *idWindow {
 	return &idWindow{
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		young: map[idKey]remembered{}, old: map[idKey]remembered{},
-		span: span / 2, perGen: max(1, count/2),
+		span: span, perGen: max(1, count/2),
 	}
 }
 

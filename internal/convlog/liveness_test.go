@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
@@ -279,6 +280,32 @@ func TestIDsAcrossClocks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// L4: an id is remembered for the whole time, wherever in a generation it came, also after a restart.
+func TestIDsForTheWholeTime(t *testing.T) {
+	const span = 10 * time.Minute
+	synctest.Test(t, func(t *testing.T) {
+		s, d := newStream("a"), newDatabase()
+		l, stop := open(t, s, d, func(c *convlog.Config) { c.IDsFor, c.MarkEvery = span, time.Hour })
+		begin, sent := time.Now(), map[string]time.Time{}
+		for i := range 60 {
+			id := fmt.Sprint("m", i)
+			wantSeq(t, l, id, uint64(i+1))
+			sent[id] = time.Now()
+			for id, at := range sent {
+				if time.Since(at) < span {
+					wantSeq(t, l, id, uint64(at.Sub(begin)/(47*time.Second))+1)
+				}
+			}
+			if i%20 == 19 {
+				stop()
+				l, stop = open(t, s, d, func(c *convlog.Config) { c.IDsFor, c.MarkEvery = span, time.Hour })
+			}
+			time.Sleep(47 * time.Second)
+		}
+		stop()
+	})
 }
 
 // L6 with a writer that is long down: a page of the tail reads what it shows, not all there is.
