@@ -32,6 +32,9 @@ var commands = map[string]func(context.Context, command.Call) int{
 	"dev":   dev.Command(openSeeding),
 }
 
+// others are the variables that commands read; they may be set where the server is started, too.
+var others = []string{"OCEANCHAT_PASSWORD"}
+
 // Main runs the command line and returns the exit code, one of package command. It serves until ctx ends.
 func Main(ctx context.Context, call command.Call) int {
 	if len(call.Args) > 0 && commands[call.Args[0]] != nil {
@@ -41,7 +44,7 @@ func Main(ctx context.Context, call command.Call) int {
 	}
 	stdout, stderr := call.Out, call.Err
 	var cfg Config
-	loaded, err := config.Load(&cfg, config.Sources{Args: call.Args, Env: call.Env})
+	loaded, err := config.Load(&cfg, config.Sources{Args: call.Args, Env: call.Env, Others: others})
 	if errors.Is(err, config.ErrHelp) || err == nil && slices.Equal(loaded.Args, []string{"help"}) {
 		return help(stdout, stderr)
 	}
@@ -49,7 +52,7 @@ func Main(ctx context.Context, call command.Call) int {
 		_, _ = fmt.Fprintf(stderr, "oceanchat: %v\nRun 'oceanchat --help' for usage.\n", err)
 		return command.Usage
 	}
-	if run := about(loaded.Args); run != nil {
+	if run := about(loaded.Args, &cfg); run != nil {
 		for _, w := range loaded.Warnings {
 			_, _ = fmt.Fprintf(stderr, "oceanchat: warning: %s\n", w)
 		}
@@ -75,12 +78,12 @@ func Main(ctx context.Context, call command.Call) int {
 }
 
 // about returns what the binary tells of itself and its settings, by the words that ask for it; nil if they are none.
-func about(words []string) func(w io.Writer) error {
+func about(words []string, cfg *Config) func(w io.Writer) error {
 	switch strings.Join(words, " ") {
 	case "version":
 		return printVersion
 	case "config check":
-		return checkConfig
+		return func(w io.Writer) error { return checkConfig(w, cfg) }
 	case "config defaults":
 		return printDefaults
 	case "config doc":
@@ -94,9 +97,21 @@ func printVersion(w io.Writer) error {
 	return err
 }
 
-// checkConfig has nothing left to do: loading has checked every rule.
-func checkConfig(w io.Writer) error {
+// checkConfig looks at the files that settings name; loading has checked every rule.
+func checkConfig(w io.Writer, cfg *Config) error {
+	if err := errors.Join(
+		wrap("http.tls", cfg.HTTP.TLS.Check()), wrap("tcp.tls", cfg.TCP.TLS.Check()), wrap("ops.tls", cfg.Ops.TLS.Check()),
+	); err != nil {
+		return err
+	}
 	_, err := fmt.Fprintln(w, "The configuration is valid.")
+	return err
+}
+
+func wrap(path string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
 	return err
 }
 

@@ -33,6 +33,7 @@ type seams struct {
 	limits   faststate.Limits
 	cache    faststate.Cache
 	stores   stores
+	sole     bool                    // nobody else appends to the log
 	watch    func(*calls.Observer)   // lets it see every call between services
 	depths   func() []embedded.Depth // of the queues
 
@@ -77,6 +78,7 @@ func openEmbedded(cfg *Config, log *slog.Logger) (*seams, error) {
 		backbone: server, network: network, host: network,
 		presence: memory.NewPresence(bounds, time.Now), sessions: memory.NewSessions(bounds, time.Now),
 		limits: memory.NewLimits(bounds, time.Now), cache: memory.NewCache(bounds, time.Now),
+		sole: true, // the directory is locked
 		stores: stores{
 			accounts: db.Accounts(), sessions: db.Sessions(), outbox: db.Outbox(), keys: db.Keys(),
 			profiles: db.Profiles(), relations: db.Relations(), groups: db.Groups(), members: db.Members(),

@@ -187,6 +187,7 @@ func buildMessage(ctx context.Context, h *hall, log *slog.Logger) (service, erro
 		return nil, err
 	}
 	cfg := h.cfg.Log.convlog()
+	cfg.Sole = h.seams.sole
 	cfg.Metrics, cfg.Trace = convlog.NewMetrics(h.reg), h.tracing.Tracer("message")
 	entries := convlog.New(cfg, streams, stored{h.seams.stores.log}, log, cfg.Metrics.Alarm)
 	h.reg.MustRegister(entries.Gauges(), newLag(streams))

@@ -34,6 +34,8 @@ var ErrHelp = errors.New("help requested")
 type Sources struct {
 	Args []string // as os.Args[1:]
 	Env  []string // as os.Environ()
+	// Others are variables with our prefix that are no settings and that somebody else reads.
+	Others []string
 }
 
 // Loaded is what Load found besides the settings.
@@ -57,7 +59,7 @@ func Load(root any, src Sources) (Loaded, error) {
 		return Loaded{}, ErrHelp
 	}
 	errs := []error{err}
-	env := s.parseEnv(src.Env)
+	env := s.parseEnv(src.Env, src.Others)
 	loaded := Loaded{File: env.file, Args: cmdline.positional, Warnings: env.warnings}
 	if cmdline.file != nil {
 		loaded.File = *cmdline.file

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -77,7 +78,7 @@ type environment struct {
 
 // parseEnv reads the variables with our prefix. An empty one sets the empty value: that is how a listener is turned
 // off by environment.
-func (s *schema) parseEnv(env []string) environment {
+func (s *schema) parseEnv(env, others []string) environment {
 	var e environment
 	for _, kv := range env {
 		key, value, _ := strings.Cut(kv, "=")
@@ -89,6 +90,7 @@ func (s *schema) parseEnv(env []string) environment {
 		switch {
 		case name == "CONFIG":
 			e.file = value
+		case slices.Contains(others, key):
 		case f == nil || f.env() != key:
 			e.warnings = append(e.warnings, fmt.Sprintf("environment variable %s names no setting", key))
 		default:

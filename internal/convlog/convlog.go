@@ -39,6 +39,9 @@ type Config struct {
 	Heads          int           // heads in memory, but for those that are not stored
 	RecentBytes    int64         // decoded entries that are not stored, kept for reading
 	MarkEvery      time.Duration // how often the writer's mark is read
+	// Sole says that nobody else appends to these streams, as in one process. Then what was acknowledged is in memory,
+	// and readers need not ask the stream where it ends.
+	Sole bool
 
 	Metrics *Metrics    // nil: nothing is counted
 	Trace   *obs.Tracer // nil: nothing is traced

@@ -37,7 +37,10 @@ type partition struct {
 	queue  chan *request // from Append
 	ready  chan prepared // a request whose head or id was looked up
 	behind chan struct{} // a reader saw that the stream is ahead
+	booted chan struct{} // closed when everything that was in the stream at the start is folded in
 	ended  chan struct{} // closed when the loop ends
+	under  atomic.Pointer[publishing]
+	unsure atomic.Bool // an attempt may be stored, or may still come to be, that is not folded in
 
 	id    BatchID // of this appender; the last 8 bytes count
 	count uint64
@@ -51,6 +54,7 @@ func newPartition(cfg Config, n int, s backbone.Log, stored Stored, log *slog.Lo
 		queue:  make(chan *request, cfg.Queue),
 		ready:  make(chan prepared, 64),
 		behind: make(chan struct{}, 1),
+		booted: make(chan struct{}),
 		ended:  make(chan struct{}),
 	}
 	_, _ = rand.Read(p.id[:8])
@@ -72,6 +76,7 @@ func (p *partition) run(ctx context.Context, ready func()) error {
 		}
 		return fmt.Errorf("catch up with the log: %w", err)
 	}
+	close(p.booted)
 	ready()
 	return newAppender(p, mark).loop(ctx)
 }
@@ -205,6 +210,11 @@ func (p *partition) get(ctx context.Context, from, to uint64, own *inflight) err
 
 // sync returns the position once the fold has everything that was acknowledged before the call, by whichever appender.
 func (p *partition) sync(ctx context.Context) (uint64, error) {
+	if p.cfg.Sole {
+		if at, ok, err := p.ownEnd(ctx); ok || err != nil {
+			return at, err
+		}
+	}
 	info, err := p.info.do(ctx)
 	if err != nil {
 		return 0, fault.Wrap(err, fault.Overloaded, "the log does not answer").After(time.Second)
@@ -223,6 +233,30 @@ func (p *partition) sync(ctx context.Context) (uint64, error) {
 		}
 	}
 	return p.fold.at(), nil
+}
+
+// publishing is a first attempt to publish that is under way; landed is closed when it is folded in, or has failed.
+type publishing struct{ landed chan struct{} }
+
+// ownEnd is sync for the only appender (L6): all that is in the stream is folded in, but for what is under way. It
+// answers false when an attempt failed and may be stored all the same.
+func (p *partition) ownEnd(ctx context.Context) (at uint64, ok bool, err error) {
+	landed := p.booted
+	if f := p.under.Load(); f != nil {
+		landed = f.landed
+	}
+	select {
+	case <-landed:
+	case <-p.ended:
+	case <-ctx.Done():
+		return 0, false, fault.Wrap(ctx.Err(), fault.Overloaded, "the log does not answer").After(time.Second)
+	}
+	select {
+	case <-p.ended:
+		return 0, false, overloaded("the log has ended")
+	default:
+		return p.fold.at(), !p.unsure.Load(), nil
+	}
 }
 
 // append queues d and waits for its outcome.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
@@ -46,6 +47,10 @@ func (b *inflight) dropBad(err error) []*request {
 // is read, and the same bytes are offered again under the same fence (L2).
 func (a *appender) publish(ctx context.Context, b *inflight) error {
 	tried := false // an earlier attempt has an unknown outcome
+	f := &publishing{landed: make(chan struct{})}
+	a.under.Store(f)
+	land := sync.OnceFunc(func() { a.under.Store(nil); close(f.landed) })
+	defer land()
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := a.attempt(ctx, b)
 		if err == nil {
@@ -56,13 +61,19 @@ func (a *appender) publish(ctx context.Context, b *inflight) error {
 			a.refuse(b, err)
 			return nil
 		}
-		tried = tried || !backbone.Definite(err)
+		if !backbone.Definite(err) {
+			tried = true
+			a.unsure.Store(true)
+		}
+		land()
 		known := a.catchUp(ctx, b)
 		switch {
 		case b.committed != 0:
+			a.unsure.Store(false)
 			b.answerCommitted()
 			return nil
 		case known == nil && a.fold.at() != b.expect:
+			a.unsure.Store(false) // nothing that was numbered for that position can be stored any more
 			a.numberAgain(b)
 			return nil
 		case errors.Is(known, errSetBack):
@@ -131,6 +142,7 @@ func (a *appender) commit(b *inflight) error {
 		return a.setBack(b, fmt.Errorf("%w: a batch was stored at %d, read to %d", errSetBack, b.committed, at))
 	}
 	a.fold.apply(b.committed, time.Now(), b.entries, len(b.data))
+	a.unsure.Store(false)
 	b.answerCommitted()
 	return nil
 }

@@ -31,6 +31,15 @@ func (t TLS) Validate() error {
 	return nil
 }
 
+// Check reads the files, which Validate does not.
+func (t TLS) Check() error {
+	if !t.on() {
+		return nil
+	}
+	_, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	return err
+}
+
 func (t TLS) on() bool { return t.CertFile != "" }
 
 // Set is all doors of a process, which share whom they trust and what they count.

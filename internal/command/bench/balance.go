@@ -8,13 +8,14 @@ import (
 
 // balance sums a ledger up.
 type balance struct {
-	Sent       int `json:"sent"`
-	Acked      int `json:"acknowledged"`
-	Stored     int `json:"stored"`     // found in history after the run
-	Received   int `json:"received"`   // by every other member
-	Deliveries int `json:"deliveries"` // pushes to others than the sender
-	Echoes     int `json:"echoes"`     // pushes of one's own messages to oneself
-	Refused    int `json:"refused"`
+	Sent       int  `json:"sent"`
+	Acked      int  `json:"acknowledged"`
+	Stored     int  `json:"stored"`     // found in history after the run
+	Unread     bool `json:"unread"`     // history could not be read, so Stored says nothing
+	Received   int  `json:"received"`   // by every other member
+	Deliveries int  `json:"deliveries"` // pushes to others than the sender
+	Echoes     int  `json:"echoes"`     // pushes of one's own messages to oneself
+	Refused    int  `json:"refused"`
 	// Doubles counts messages acknowledged, delivered to one member, or stored more than once.
 	Doubles int `json:"doubles"`
 	// Holes counts seqs that are missing in the logs, from the first of the run to the last that is stored.
@@ -37,7 +38,7 @@ type balance struct {
 // balance judges what came. Nobody may write to the ledger any more.
 func (l *ledger) balance() balance {
 	b := balance{
-		Strays: int(l.strays.Load()), PushGaps: int(l.pushGaps.Load()), OutOfTurn: int(l.outOfTurn.Load()), Foreign: int(l.foreign.Load()),
+		Unread: l.unread, Strays: int(l.strays.Load()), PushGaps: int(l.pushGaps.Load()), OutOfTurn: int(l.outOfTurn.Load()), Foreign: int(l.foreign.Load()),
 	}
 	if s := l.refusal.Load(); s != nil {
 		b.Refusal = *s

@@ -17,8 +17,9 @@ type messageRow struct {
 	Rate          int         `json:"rate"`     // messages a second that were due
 	Sync          string      `json:"logSync,omitempty"`
 	Conversations int         `json:"conversations"`
-	Members       int         `json:"members"` // of each
-	Disk          percentiles `json:"disk"`    // right before, of our own server
+	Interrupted   bool        `json:"interrupted"` // it did not come to its end: the account says nothing
+	Members       int         `json:"members"`     // of each
+	Disk          percentiles `json:"disk"`        // right before, of our own server
 	DiskAfter     percentiles `json:"diskAfter"`
 
 	Balance    balance     `json:"ledger"`
@@ -207,10 +208,12 @@ func (b *bench) drive(ctx context.Context, p place, r run) error {
 	row.Ack, row.Receive, row.Late = led.latencies(first)
 	row.Throughput = led.throughput(first)
 	if ctx.Err() != nil {
+		row.Interrupted = true
 		return context.Cause(ctx)
 	}
 	backErr := readBack(ctx, p.base, b.wire, r.rooms, led)
 	led.unread = backErr != nil
+	row.Interrupted = ctx.Err() != nil
 	row.Balance = led.balance()
 	if row.Server != nil && row.Balance.Deliveries > 0 {
 		row.Server.DeliveryCPU = row.Server.CPU * float64(row.Balance.Sent) / float64(row.Balance.Deliveries)

@@ -104,6 +104,9 @@ func parse(args []string, help io.Writer) (options, error) {
 		return o, err
 	}
 	o.server = f.Args()
+	if n := f.NArg(); n > 0 && (n == len(args) || args[len(args)-n-1] != "--") {
+		return o, fmt.Errorf("unexpected word %q (settings of the server stand behind --)", f.Arg(0))
+	}
 	o.scenarios, o.syncs = list(scenarios), list(syncs)
 	var errs [2]error
 	o.rates, errs[0] = numbers("--rates", rates)

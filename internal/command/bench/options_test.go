@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/oceanchat/oceanchat/internal/command"
 )
 
 func TestParse(t *testing.T) {
@@ -95,6 +97,20 @@ func TestSearchEnds(t *testing.T) {
 		}
 		if held > want || float64(held) < 0.9*float64(want) {
 			t.Errorf("limit %d: found %d; want at most that and at least 90 %%", limit, held)
+		}
+	}
+}
+
+// A word that is no flag is a slip of the hand, and settings of the server stand behind --.
+func TestWordTooMany(t *testing.T) {
+	t.Parallel()
+	var errs strings.Builder
+	if got := Main(t.Context(), command.Call{Args: []string{"bogus"}, Out: io.Discard, Err: &errs}); got != command.Usage || !strings.Contains(errs.String(), `"bogus"`) {
+		t.Errorf("bench bogus = %d and %q; want %d and the word", got, errs.String(), command.Usage)
+	}
+	for _, args := range [][]string{{"--json", "bogus"}, {"bogus", "--", "--log-pace", "4ms"}} {
+		if _, err := parse(args, io.Discard); err == nil {
+			t.Errorf("parse(%q) = nil; want an error", args)
 		}
 	}
 }

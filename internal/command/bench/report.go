@@ -61,6 +61,7 @@ func (r *report) markdown(w io.Writer) error {
 	r.writeIdle(&s)
 	r.writeStorm(&s)
 	r.writeHistory(&s)
+	r.writeLegend(&s)
 	if r.Seeding != nil {
 		fmt.Fprintf(&s, "\nBefore: %s users with sessions made in %.1f s.\n", thousands(r.Seeding.Users), r.Seeding.Took.Seconds())
 	}
@@ -81,19 +82,22 @@ func (r *report) writeStart(s *strings.Builder) {
 	cells(s, "start to ready, fresh directory: median, slowest", row.Fresh.String())
 	cells(s, fmt.Sprintf("with %d messages, after SIGTERM", row.Messages), row.Stopped.String())
 	cells(s, fmt.Sprintf("with %d messages, after SIGKILL", row.Messages), row.Killed.String())
-	cells(s, "resident memory when idle", mib(row.RSS)+" MiB")
-	cells(s, "CPU when idle", fmt.Sprintf("%.0f µs/s", row.CPU))
-	cells(s, "disk p50 / p99", row.Disk.two()+" ms")
+	cells(s, "resident memory when idle, MiB", known(row.RSS > 0, mib(row.RSS)))
+	cells(s, "CPU when idle, µs/s", known(row.RSS > 0, fmt.Sprintf("%.0f", row.CPU)))
+	cells(s, "disk p50 / p99, ms", row.Disk.two())
 }
 
 func (t startTimes) String() string {
+	if t.Count == 0 {
+		return none
+	}
 	return fmt.Sprintf("%s, %s ms (%d starts)", ms(t.Median), ms(t.Slowest), t.Count)
 }
 
 var messageHeads = []string{
-	"messages/s", "log.sync", "disk p50 / p99 before; after", "send→ack p50 / p99 / p99.9", "send→receive p50 / p99 / p99.9",
-	"held", "acknowledged/s", "server CPU-µs a message, a delivery", "entries a delivery, a transaction", "frames", "client late p50 / p99",
-	"client CPU-µs", "others", "RSS MiB", "sent = acknowledged = stored = received", "doubles, holes, lost",
+	"messages/s", "log.sync", "disk p50 / p99 before; after, ms", "send→ack p50 / p99 / p99.9, ms", "send→receive p50 / p99 / p99.9, ms",
+	"held", "acknowledged/s", "server CPU-µs a message, a delivery", "entries a delivery, a transaction", "frames a message", "client late p50 / p99, ms",
+	"client CPU-µs a message", "others, % of the cores", "RSS MiB", "sent = acknowledged = stored = received", "doubles, holes, lost",
 }
 
 func (r *report) writeMessages(s *strings.Builder) {
@@ -110,20 +114,57 @@ func (r *report) writeMessages(s *strings.Builder) {
 	}
 }
 
-func (m *messageRow) cells(s *strings.Builder) {
+// account returns the last two cells of a row: the messages that count, or what does not balance, warm-up included.
+func (m *messageRow) account() (sums, wrongs string) {
 	b := m.Balance
-	account := fmt.Sprint(b.Sent)
-	if b.Acked != b.Sent || b.Stored != b.Sent || b.Received != b.Sent || b.Sent == 0 {
-		account = fmt.Sprintf("**%d ≠ %d ≠ %d ≠ %d**", b.Sent, b.Acked, b.Stored, b.Received)
+	stored := fmt.Sprint(b.Stored)
+	if b.Unread {
+		stored = "could not be read"
 	}
-	cpu, batches, frames, client, others, rss := "–", "–", "–", "–", "–", "–"
+	switch {
+	case m.Interrupted:
+		return "interrupted", none
+	case b.Sent == 0:
+		return none, none
+	case b.Acked != b.Sent || b.Stored != b.Sent || b.Received != b.Sent:
+		sums = fmt.Sprintf("**%d ≠ %d ≠ %s ≠ %d**", b.Sent, b.Acked, stored, b.Received)
+	default:
+		sums = fmt.Sprint(m.Counted)
+	}
+	if b.Unread {
+		return sums, fmt.Sprintf("%d, %s, %s", b.Doubles, none, none)
+	}
+	return sums, fmt.Sprintf("%d, %d, %d", b.Doubles, b.Holes, b.Lost)
+}
+
+func (m *messageRow) cells(s *strings.Builder) {
+	account, wrongs := m.account()
+	cpu, batches, frames, client, others, rss := none, none, none, none, none, none
 	if c := m.Server; c != nil {
 		cpu, batches = fmt.Sprintf("%.0f, %.1f", c.CPU, c.DeliveryCPU), fmt.Sprintf("%.1f, %.1f", c.Delivered, c.Stored)
 		frames, client = fmt.Sprintf("%.1f", c.Frames), fmt.Sprintf("%.0f", c.ClientCPU)
-		others, rss = fmt.Sprintf("%.0f %%", c.Others), mib(c.RSS)
+		others, rss = fmt.Sprintf("%.0f", c.Others), mib(c.RSS)
 	}
-	cells(s, thousands(m.Rate), m.Sync, m.Disk.two()+"; "+m.DiskAfter.two(), m.Ack.three(), m.Receive.three(), yes(m.Held), fmt.Sprintf("%.0f", m.Throughput),
-		cpu, batches, frames, m.Late.two(), client, others, rss, account, fmt.Sprintf("%d, %d, %d", b.Doubles, b.Holes, b.Lost))
+	cells(s, thousands(m.Rate), known(m.Sync != "", m.Sync), m.Disk.two()+"; "+m.DiskAfter.two(), m.Ack.three(), m.Receive.three(),
+		known(m.Ack.Count > 0, yes(m.Held)), known(m.Ack.Count > 0, fmt.Sprintf("%.0f", m.Throughput)),
+		cpu, batches, frames, m.Late.two(), client, others, rss, account, wrongs)
+}
+
+// known returns a figure if it was measured.
+func known(is bool, figure string) string {
+	if is {
+		return figure
+	}
+	return none
+}
+
+// writeLegend says what the tables of messages leave open.
+func (r *report) writeLegend(s *strings.Builder) {
+	if len(r.Messages)+len(r.Search) == 0 {
+		return
+	}
+	s.WriteString("\nheld: everything balances and the p99 of send→ack is within --p99. Latencies count from when a message was due. – was not measured.\n" +
+		"All figures and the number of messages are without the warm-up, which must balance too; an account that does not balance (≠) counts it.\n")
 }
 
 func yes(is bool) string {
@@ -135,7 +176,7 @@ func yes(is bool) string {
 
 func (r *report) writeSearch(s *strings.Builder) {
 	for _, row := range r.Search {
-		fmt.Fprintf(s, "\n**Highest rate held with p99 of send→ack ≤ %v%s: %s messages a second.**\n", row.Bound, comma(row.Sync), thousands(row.Held))
+		fmt.Fprintf(s, "\n**Highest rate held with p99 of send→ack ≤ %v%s: %s messages a second.**\n", row.Bound, comma(row.Sync), known(row.Best != nil, thousands(row.Held)))
 		table(s, messageHeads...)
 		for _, t := range row.Tries {
 			t.cells(s)
@@ -148,10 +189,12 @@ func (r *report) writeIdle(s *strings.Builder) {
 		return
 	}
 	row := r.Idle
+	after := row.Local && row.RSSAfter > 0 // the last figures that are taken
 	table(s, "idle connections", "lost", "RSS KiB each", "heap, stacks KiB each", "RSS before, after MiB", "CPU-µs a connect", "connects/s", "CPU-µs each a second",
-		"disk p50 / p99")
-	cells(s, thousands(row.Connections), fmt.Sprint(row.Lost), kib(row.PerConn), kib(row.Heap)+", "+kib(row.Stacks), mib(row.RSSBefore)+", "+mib(row.RSSAfter),
-		fmt.Sprintf("%.0f", row.ConnectCPU), perSecond(row.Connections, row.Connecting), fmt.Sprintf("%.1f", row.RestCPU), row.Disk.two())
+		"disk p50 / p99, ms")
+	cells(s, thousands(row.Connections), fmt.Sprint(row.Lost), known(after, kib(row.PerConn)), known(after, kib(row.Heap)+", "+kib(row.Stacks)),
+		known(row.RSSBefore > 0, mib(row.RSSBefore))+", "+known(after, mib(row.RSSAfter)), known(row.ConnectCPU > 0, fmt.Sprintf("%.0f", row.ConnectCPU)),
+		perSecond(row.Connections, row.Connecting), known(after, fmt.Sprintf("%.1f", row.RestCPU)), row.Disk.two())
 	fmt.Fprintf(s, "\nSettled for %v.\n", row.Settle)
 }
 
@@ -160,14 +203,14 @@ func (r *report) writeStorm(s *strings.Builder) {
 		return
 	}
 	row := r.Storm
-	table(s, "storm: come back", "at a time", "all back after", "connects/s", "since the break p50 / p99", "each p50 / p99", "CPU-µs a connect", "disk p50 / p99")
-	cells(s, thousands(row.Connections), fmt.Sprint(row.AtATime), fmt.Sprintf("%.2f s", row.Took.Seconds()), perSecond(row.Connections, row.Took),
-		row.Since.two(), row.Each.two(), fmt.Sprintf("%.0f", row.ConnectCPU), row.Disk.two())
+	table(s, "storm: come back", "at a time", "all back after", "connects/s", "since the break p50 / p99, ms", "each p50 / p99, ms", "CPU-µs a connect", "disk p50 / p99, ms")
+	cells(s, thousands(row.Connections), fmt.Sprint(row.AtATime), known(row.Took > 0, fmt.Sprintf("%.2f s", row.Took.Seconds())), perSecond(row.Connections, row.Took),
+		row.Since.two(), row.Each.two(), known(row.ConnectCPU > 0, fmt.Sprintf("%.0f", row.ConnectCPU)), row.Disk.two())
 }
 
 func perSecond(n int, d time.Duration) string {
 	if d <= 0 {
-		return "–"
+		return none
 	}
 	return fmt.Sprintf("%.0f", float64(n)/d.Seconds())
 }
@@ -177,11 +220,11 @@ func (r *report) writeHistory(s *strings.Builder) {
 		return
 	}
 	row := r.History
-	table(s, "latest 50 over REST", "reads", "p50 / p99 / p99.9", "CPU-µs a read", "disk p50 / p99")
+	table(s, "latest 50 over REST", "reads", "p50 / p99 / p99.9, ms", "CPU-µs a read", "disk p50 / p99, ms")
 	if row.First.Count > 0 {
-		cells(s, fmt.Sprintf("first after a start, conversations of %d", row.Messages), fmt.Sprint(row.First.Count), row.First.three(), "–", row.Disk.two())
+		cells(s, fmt.Sprintf("first after a start, conversations of %d", row.Messages), fmt.Sprint(row.First.Count), row.First.three(), none, row.Disk.two())
 	}
-	cells(s, fmt.Sprintf("%d a second", row.Rate), fmt.Sprint(row.Again.Count), row.Again.three(), fmt.Sprintf("%.0f", row.CPU), "")
+	cells(s, fmt.Sprintf("%d a second", row.Rate), known(row.Again.Count > 0, fmt.Sprint(row.Again.Count)), row.Again.three(), known(row.CPU > 0, fmt.Sprintf("%.0f", row.CPU)), none)
 }
 
 func table(s *strings.Builder, heads ...string) {

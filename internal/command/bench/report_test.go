@@ -99,6 +99,60 @@ func walk(path string, v any, found func(string)) {
 	}
 }
 
+// What was not measured is no 0, and a run that was interrupted has no account that looks broken.
+func TestNotMeasured(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		r    report
+		want string // the last row of a table
+	}{
+		{
+			"a server elsewhere",
+			report{Messages: []messageRow{{
+				Rate: 100, Counted: 80, Ack: percentiles{1, 1e6, 2e6, 3e6, 3e6}, Receive: percentiles{1, 1e6, 2e6, 3e6, 3e6}, Late: percentiles{1, 1e6, 2e6, 3e6, 3e6},
+				Balance: balance{Sent: 100, Acked: 100, Stored: 100, Received: 100}, Held: true, Throughput: 99,
+			}}},
+			"| 100 | – | –; – | 1.00 / 2.00 / 3.00 | 1.00 / 2.00 / 3.00 | yes | 99 | – | – | – | 1.00 / 2.00 | – | – | – | 80 | 0, 0, 0 |",
+		},
+		{
+			"interrupted",
+			report{Messages: []messageRow{{Rate: 100, Interrupted: true, Balance: balance{Sent: 7}}}},
+			"| 100 | – | –; – | – | – | – | – | – | – | – | – | – | – | – | interrupted | – |",
+		},
+		{
+			"history that can not be read",
+			report{Messages: []messageRow{{Rate: 100, Balance: balance{Sent: 7, Acked: 7, Received: 7, Unread: true}}}},
+			"| 100 | – | –; – | – | – | – | – | – | – | – | – | – | – | – | **7 ≠ 7 ≠ could not be read ≠ 7** | 0, –, – |",
+		},
+		{"idle elsewhere", report{Idle: &idleRow{Connections: 9, Connecting: 1e9}}, "| 9 | 0 | – | – | –, – | – | 9 | – | – |"},
+		{"storm that failed", report{Storm: &stormRow{Connections: 9, AtATime: 40}}, "| 9 | 40 | – | – | – | – | – | – |"},
+		{"history elsewhere", report{History: &historyRow{Rate: 5, Again: percentiles{1, 1e6, 2e6, 3e6, 3e6}}}, "| 5 a second | 1 | 1.00 / 2.00 / 3.00 | – | – |"},
+		{"no start", report{Start: &startRow{Binary: 1 << 20}}, "| disk p50 / p99, ms | – |"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var out strings.Builder
+			if err := tt.r.markdown(&out); err != nil {
+				t.Fatal(err)
+			}
+			var last string
+			for line := range strings.Lines(out.String()) {
+				if strings.HasPrefix(line, "|") {
+					last = strings.TrimSpace(line)
+				}
+			}
+			if last != tt.want {
+				t.Errorf("the last row is\n%s\nwant\n%s", last, tt.want)
+			}
+			if legend := strings.Contains(out.String(), "held: everything balances"); legend != (len(tt.r.Messages) > 0) {
+				t.Errorf("legend = %v; want it under tables of messages:\n%s", legend, out.String())
+			}
+		})
+	}
+}
+
 func TestThousands(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int]string{0: "0", 100: "100", 1000: "1,000", 1234567: "1,234,567"} {

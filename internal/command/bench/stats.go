@@ -37,9 +37,22 @@ func rank(sorted []time.Duration, perMille int) time.Duration {
 // ms returns d in milliseconds with two digits, as the tables show it.
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d)/1e6) }
 
-func (p percentiles) two() string { return ms(p.P50) + " / " + ms(p.P99) }
+// none is what the tables show for what was not measured: a 0 would be a figure.
+const none = "–"
 
-func (p percentiles) three() string { return p.two() + " / " + ms(p.P999) }
+func (p percentiles) two() string {
+	if p.Count == 0 {
+		return none
+	}
+	return ms(p.P50) + " / " + ms(p.P99)
+}
+
+func (p percentiles) three() string {
+	if p.Count == 0 {
+		return none
+	}
+	return p.two() + " / " + ms(p.P999)
+}
 
 // median returns the middle of values, which it sorts; 0 for none.
 func median(values []time.Duration) time.Duration { return percentilesOf(values).P50 }

@@ -41,7 +41,7 @@ func TestPercentilesOf(t *testing.T) {
 
 func TestPercentilesShown(t *testing.T) {
 	t.Parallel()
-	p := percentiles{P50: 1234 * time.Microsecond, P99: 20 * time.Millisecond, P999: time.Second}
+	p := percentiles{Count: 1, P50: 1234 * time.Microsecond, P99: 20 * time.Millisecond, P999: time.Second}
 	if got, want := p.three(), "1.23 / 20.00 / 1000.00"; got != want {
 		t.Errorf("three() = %q; want %q", got, want)
 	}

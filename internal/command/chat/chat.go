@@ -10,11 +10,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +38,7 @@ const usage = `Talk from the terminal.
 Usage:
   oceanchat chat --user NAME [--to NAME] [--addr http://127.0.0.1:8080] [--register] [--state FILE]
 
-The password is asked for, or taken from OCEANCHAT_PASSWORD. Lines are sent to the open conversation; /help lists what
+The password is asked for, or taken from OCEANCHAT_PASSWORD; a session in the --state file needs none. Lines are sent to the open conversation; /help lists what
 else there is. Without a terminal, lines in are sent and lines out are what is said, and the end of the input is the end.
 
 `
@@ -90,14 +92,24 @@ func (o *options) parse(call command.Call) error {
 	if err := fs.Parse(call.Args); err != nil {
 		return err
 	}
-	if o.user == "" || fs.NArg() > 0 {
-		fs.Usage()
-		return errUsage
-	}
 	if !strings.Contains(o.addr, "://") {
 		o.addr = "http://" + o.addr
 	}
-	return nil
+	wrong := ""
+	switch {
+	case o.user == "":
+		wrong = "--user is missing"
+	case fs.NArg() > 0:
+		wrong = fmt.Sprintf("unexpected word %q", fs.Arg(0))
+	case !strings.HasPrefix(o.addr, "http://") && !strings.HasPrefix(o.addr, "https://"):
+		wrong = "--addr must begin with http:// or https://"
+	}
+	if wrong == "" {
+		return nil
+	}
+	_, _ = fmt.Fprintf(call.Err, "oceanchat chat: %s\n\n", plain(wrong))
+	fs.Usage()
+	return errUsage
 }
 
 // run logs in and talks until the input ends.
@@ -107,9 +119,11 @@ func run(ctx context.Context, o options, call command.Call) error {
 		return err
 	}
 	defer scr.close()
-	password, err := getPassword(scr, call.Env, o.register)
-	if err != nil {
-		return err
+	password := given(call.Env)
+	if password == "" && (o.register || o.state == "") {
+		if password, err = ask(scr, o.register); err != nil {
+			return err
+		}
 	}
 	if o.register {
 		u, err := oceanchat.REST{URL: o.addr}.Register(ctx, o.user, password, "")
@@ -119,6 +133,15 @@ func run(ctx context.Context, o options, call command.Call) error {
 		scr.print("* registered " + plain(u.GetUsername()))
 	}
 	c, done, err := connect(ctx, o, password)
+	if password == "" && noSession(err) {
+		if !oceanchat.IsReason(err, "TOKEN_MISSING") { // else the file is new
+			scr.print("* the session in " + plain(o.state) + " can not go on: " + plain(explain(err, o).Error()))
+		}
+		if password, err = ask(scr, false); err != nil {
+			return err
+		}
+		c, done, err = connect(ctx, o, password)
+	}
 	if err != nil {
 		return explain(err, o)
 	}
@@ -126,7 +149,8 @@ func run(ctx context.Context, o options, call command.Call) error {
 	return newTalk(c, scr, o).run(ctx)
 }
 
-// connect returns a client that is online. done ends it, and its session if nothing keeps that.
+// connect returns a client that is online, or one that has a session and waits for the server. done ends it, and its
+// session if nothing keeps that.
 func connect(ctx context.Context, o options, password string) (c *oceanchat.Client, done func(), err error) {
 	opts := oceanchat.Options{
 		URL: o.addr, Username: o.user, Password: password, Platform: authv1.Platform_PLATFORM_DESKTOP, DeviceID: "chat-" + rand.Text(),
@@ -135,7 +159,7 @@ func connect(ctx context.Context, o options, password string) (c *oceanchat.Clie
 	if o.state != "" {
 		st, err := sqlitestore.Open(o.state)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("--state: %w", err)
 		}
 		opts.Store, opts.DeviceID = st, deviceID(o.state)
 		closeStore = func() { _ = st.Close() }
@@ -144,19 +168,79 @@ func connect(ctx context.Context, o options, password string) (c *oceanchat.Clie
 		closeStore()
 		return nil, nil, err
 	}
-	starting, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if err := c.Start(starting); err != nil {
-		closeStore()
-		return nil, nil, err
-	}
-	return c, func() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Run(context.WithoutCancel(ctx)) // its end is the client's state
+	}()
+	done = func() {
 		if o.state == "" {
 			logout(ctx, c)
 		}
 		c.Close()
+		<-ended
 		closeStore()
-	}, nil
+	}
+	if err := ready(ctx, c, o); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return c, done, nil
+}
+
+// ready waits until the client is online. It does not wait for what time does not mend, nor where lines can be kept for a
+// server that is away: in a file with a session.
+func ready(ctx context.Context, c *oceanchat.Client, o options) error {
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var last error
+	for st := range c.States(starting) {
+		switch {
+		case st.Phase == oceanchat.Online:
+			return nil
+		case st.Phase == oceanchat.Closed:
+			return &oceanchat.ClosedError{Reason: st.Reason, Err: st.Err}
+		case st.Err == nil:
+			continue
+		case hopeless(st.Err):
+			return st.Err
+		case o.state != "" && c.UserID() != "" && time.Until(st.RetryAt) > time.Millisecond: // else it tries another token
+			return nil
+		}
+		last = st.Err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case o.state != "" && c.UserID() != "":
+		return nil
+	case last == nil:
+		last = errors.New("no answer")
+	}
+	return fmt.Errorf("no connection to %s within %v: %w", o.addr, startTimeout, last)
+}
+
+// hopeless reports whether another try would end the same way: a certificate or a name that is wrong, a refusal.
+func hopeless(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	var noTLS tls.RecordHeaderError
+	var noName *net.DNSError
+	var refused *oceanchat.Error
+	switch {
+	case errors.As(err, &certificate), errors.As(err, &noTLS), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return true
+	case errors.As(err, &noName):
+		return noName.IsNotFound
+	case errors.As(err, &refused):
+		return refused.Code == "RESOURCE_EXHAUSTED"
+	}
+	return false
+}
+
+// noSession reports whether a log-in would help.
+func noSession(err error) bool {
+	var end *oceanchat.ClosedError
+	return errors.As(err, &end) && (end.Reason == oceanchat.Unauthenticated || end.Reason == oceanchat.SessionEnded)
 }
 
 // logout ends the session of a device that will not come again.
@@ -179,13 +263,18 @@ func deviceID(file string) string {
 	return "chat-" + hex.EncodeToString(sum[:8])
 }
 
-// getPassword asks for the password, twice for a new account.
-func getPassword(scr screen, env []string, register bool) (string, error) {
+// given returns the password of the environment, or "".
+func given(env []string) string {
 	for _, v := range env {
 		if p, ok := strings.CutPrefix(v, passwordVar+"="); ok && p != "" {
-			return p, nil
+			return p
 		}
 	}
+	return ""
+}
+
+// ask asks for the password, twice for a new account.
+func ask(scr screen, register bool) (string, error) {
 	p, err := scr.password("Password: ")
 	if err != nil {
 		return "", err
@@ -204,13 +293,22 @@ func getPassword(scr screen, env []string, register bool) (string, error) {
 
 // explain says the common failures in words.
 func explain(err error, o options) error {
+	var certificate *tls.CertificateVerificationError
+	var end *oceanchat.ClosedError
+	var e *oceanchat.Error
 	switch {
+	case errors.As(err, &end) && end.Reason == oceanchat.WrongUser:
+		return fmt.Errorf("the file %s is not for user %s: %w", o.state, o.user, end.Err)
+	case errors.As(err, &certificate):
+		return fmt.Errorf("the certificate of %s is not trusted: %w; SSL_CERT_FILE names the file of an authority of your own", o.addr, certificate.Err)
 	case oceanchat.IsReason(err, "BAD_CREDENTIALS"):
 		return fmt.Errorf("user %s or the password is wrong; --register makes a new account", o.user)
 	case oceanchat.IsReason(err, "USERNAME_TAKEN"):
 		return fmt.Errorf("there is a user %s already; without --register you log in as that one", o.user)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no connection to %s within %v: %w", o.addr, startTimeout, err)
+	case errors.As(err, &e) && e.RetryAfter > 0:
+		return fmt.Errorf("%s refuses for now: %s; try again in %v", o.addr, e.Message, e.RetryAfter.Round(time.Second))
+	case errors.As(err, &end) && end.Err != nil:
+		return end.Err
 	}
 	return err
 }

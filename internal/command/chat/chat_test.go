@@ -158,7 +158,7 @@ func TestTalk(t *testing.T) {
 	ann.sees(`no such command`)
 	ann.sees(`^\* open: no user "nobody" can be found$`)
 	ann.types("/quit")
-	ann.ends(command.OK)
+	ann.ends(command.Failed) // of /nonsense and /open
 	if got := w.srv.Unread(fakeserver.Direct("u1", "u2"), "u2"); got != 0 {
 		t.Errorf("unread of what bob was shown = %d; want 0", got)
 	}
@@ -218,8 +218,10 @@ func TestState(t *testing.T) {
 	w.srv.Play("lose request message.send times=-1")
 	ann.types("later")
 	_ = ann.in.Close()
-	ann.sees(`^\* 1 not sent yet; the next start`)
-	ann.ends(command.OK)
+	ann.ends(command.Failed)
+	if got, want := ann.err.String(), "lines not sent yet: 1; the next start with --state"; !strings.Contains(got, want) {
+		t.Errorf("it ends with %q; want %q in it", got, want)
+	}
 	w.srv.Calm()
 	ann = w.chat("ann", "--state", file)
 	_ = ann.in.Close()
@@ -250,18 +252,21 @@ func TestFailures(t *testing.T) {
 		want string // part of what is printed
 	}{
 		{"help", []string{"--help"}, "", "", command.OK, "--register"},
-		{"no user", nil, "", "", command.Usage, "Usage:"},
+		{"no user", nil, "", "", command.Usage, "oceanchat chat: --user is missing\n\nTalk"},
 		{"no such flag", []string{"--password", "x"}, "", "", command.Usage, "-password"},
-		{"a word too many", []string{"--user", "ann", "bob"}, "", "", command.Usage, "Usage:"},
+		{"a word too many", []string{"--user", "ann", "bob"}, "", "", command.Usage, "unexpected word \"bob\"\n\nTalk"},
 		{"nobody to ask for the password", []string{"--user", "ann"}, "", "", command.Usage, "OCEANCHAT_PASSWORD"},
 		{"wrong password", []string{"--user", "ann"}, "guess", "", command.Failed, "or the password is wrong"},
 		{"taken", []string{"--user", "ann", "--register"}, "guess", "", command.Failed, "there is a user ann already"},
 		{"no such peer", []string{"--user", "ann", "--to", "dora"}, "password of ann", "", command.Failed, `no user "dora" can be found`},
 		{"oneself", []string{"--user", "ann", "--to", "ann"}, "password of ann", "", command.Failed, "that is you"},
-		{"nothing open", []string{"--user", "bob"}, "password of bob", "hello\n/who\n/history\n/open\n/group\n", command.OK, "no conversation is open"},
-		{"no URL", []string{"--user", "ann", "--addr", "ftp://h"}, "x", "", command.Failed, "URL must begin"},
+		{"nothing open", []string{"--user", "bob"}, "password of bob", "hello\n/who\n/history\n/open\n/group\n", command.Failed, "not delivered or not obeyed: 5"},
+		{"no URL", []string{"--user", "ann", "--addr", "ftp://h"}, "x", "", command.Usage, "--addr must begin with http://"},
+		{"nothing open, one line", []string{"--user", "bob"}, "password of bob", "hello\n", command.Failed, "not sent: hello: no conversation is open"},
+		{"no such command", []string{"--user", "bob", "--to", "ann"}, "password of bob", "/opne x\n", command.Failed, "no such command: /opne"},
+		{"half a name", []string{"--user", "bob", "--to", "ann"}, "password of bob", "/group \"Ops team\n", command.Failed, "a quotation mark is missing"},
 		{"a new one", []string{"--user", "eve", "--register"}, "a new password", "/list\n", command.OK, "* registered eve"},
-		{"bad number", []string{"--user", "cid", "--to", "bob"}, "password of cid", "/history x\n", command.OK, `"x" is no number`},
+		{"bad number", []string{"--user", "cid", "--to", "bob"}, "password of cid", "/history x\n", command.Failed, `"x" is no number`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

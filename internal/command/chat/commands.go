@@ -9,6 +9,7 @@ import (
 
 	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
 	presencev1 "github.com/oceanchat/oceanchat/gen/oceanchat/presence/v1"
+	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
 	oceanchat "github.com/oceanchat/oceanchat/sdk/go"
 )
@@ -20,8 +21,8 @@ const (
 )
 
 const helpText = `  /list                  conversations, with what is unread
-  /open NAME             open the conversation with a user, a #group, or a number of /list
-  /group NAME USER…      make a group and open it
+  /open NAME             open the conversation with a user, a #group, a number or an id of /list
+  /group NAME USER…      make a group and open it; "A NAME" may have spaces
   /who                   who takes part in the open conversation, and who is on line
   /history [N]           the newest N messages, 20 without N
   /help                  this
@@ -41,19 +42,38 @@ func (t *talk) cmdList() {
 	t.list = t.list[:0]
 	ctx, cancel := context.WithTimeout(context.Background(), nameTimeout)
 	defer cancel()
+	var infos []*queryv1.Conversation
 	for _, info := range t.c.Conversations() {
 		if info.GetHidden() || strings.HasPrefix(info.GetConversationId(), "i~") && info.GetHead().GetSeq() == 0 {
 			continue
 		}
-		t.list = append(t.list, info.GetConversationId())
-		unread := ""
-		if n := info.GetUnread(); n > 0 {
-			unread = fmt.Sprintf(" (%d unread)", n)
-		}
-		t.scr.print(fmt.Sprintf("%3d %s%s", len(t.list), t.people.title(ctx, info), unread))
+		infos = append(infos, info)
 	}
+	t.number(ctx, infos)
 	if len(t.list) == 0 {
 		t.say("no conversations yet; /open NAME begins one")
+	}
+}
+
+// number prints conversations with the numbers that /open takes from now on, and with the ids of those that are called
+// the same. t.mu is held.
+func (t *talk) number(ctx context.Context, infos []*queryv1.Conversation) {
+	t.list = t.list[:0]
+	titles, called := make([]string, len(infos)), map[string]int{}
+	for i, info := range infos {
+		titles[i] = t.people.title(ctx, info)
+		called[titles[i]]++
+	}
+	for i, info := range infos {
+		t.list = append(t.list, info.GetConversationId())
+		line := fmt.Sprintf("%3d %s", i+1, titles[i])
+		if called[titles[i]] > 1 {
+			line += " " + name(info.GetConversationId())
+		}
+		if n := info.GetUnread(); n > 0 {
+			line += fmt.Sprintf(" (%d unread)", n)
+		}
+		t.scr.print(line)
 	}
 }
 
@@ -76,7 +96,11 @@ func (t *talk) show(ctx context.Context, p *place) {
 	t.page(ctx, p, firstPage)
 }
 
-// find returns the conversation that a word means: a number of the list, a title, a user.
+// errSeveral says that a name is not enough.
+var errSeveral = errors.New("conversations are called so; /open with a number or an id of these chooses one")
+
+// find returns the conversation that a word means: a number of the list, an id, a title, a user. Several of one title are
+// listed, and the user is asked to choose: a message must not go to the wrong people.
 func (t *talk) find(ctx context.Context, word string) (*place, error) {
 	t.mu.Lock()
 	list := t.list
@@ -84,9 +108,27 @@ func (t *talk) find(ctx context.Context, word string) (*place, error) {
 	if n, err := strconv.Atoi(word); err == nil && n > 0 && n <= len(list) {
 		return t.at(ctx, list[n-1]), nil
 	}
+	called := map[string][]*queryv1.Conversation{}
 	for _, info := range t.c.Conversations() {
-		if title := t.people.title(ctx, info); title == word || title == "#"+word {
-			return t.at(ctx, info.GetConversationId()), nil
+		if info.GetConversationId() == word {
+			return t.at(ctx, word), nil
+		}
+		if p := (&place{Conversation: t.c.Conversation(oceanchat.ID(info.GetConversationId()))}); t.c.State().Phase == oceanchat.Online {
+			t.learned(ctx, p)
+			info = p.Info()
+		}
+		title := t.people.title(ctx, info)
+		called[title] = append(called[title], info)
+	}
+	for _, title := range []string{word, "#" + word} {
+		switch same := called[title]; {
+		case len(same) == 1:
+			return t.at(ctx, same[0].GetConversationId()), nil
+		case len(same) > 1:
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.number(ctx, same)
+			return nil, fmt.Errorf("%d %w", len(same), errSeveral)
 		}
 	}
 	u, err := t.c.FindUser(ctx, word)
@@ -126,16 +168,20 @@ func (t *talk) cmdGroup(ctx context.Context, args []string) error {
 		return err
 	}
 	id := made.GetGroup().GetGroupId()
-	t.show(ctx, &place{t.c.Conversation(oceanchat.Group(id)), "g~" + id, "#" + name(args[0])})
+	p := &place{t.c.Conversation(oceanchat.Group(id)), "g~" + id, "#" + name(args[0])}
+	t.learned(ctx, p)
+	t.show(ctx, p)
 	return nil
 }
+
+var errNoneOpen = errors.New("no conversation is open; /open NAME opens one")
 
 func (t *talk) cmdWho(ctx context.Context, _ []string) error {
 	t.mu.Lock()
 	open := t.open
 	t.mu.Unlock()
 	if open == nil {
-		return errors.New("no conversation is open")
+		return errNoneOpen
 	}
 	lines, ids, err := t.members(ctx, open)
 	if err != nil {
@@ -206,7 +252,7 @@ func (t *talk) cmdHistory(ctx context.Context, args []string) error {
 	open := t.open
 	t.mu.Unlock()
 	if open == nil {
-		return errors.New("no conversation is open")
+		return errNoneOpen
 	}
 	n := historyDefault
 	if len(args) > 0 {

@@ -22,6 +22,7 @@ const (
 // Everything that it returns may be printed.
 type people struct {
 	c     *oceanchat.Client
+	me    string     // what the user is called
 	mu    sync.Mutex // guards names
 	names map[string]string
 }
@@ -31,8 +32,13 @@ func (p *people) name(ctx context.Context, id string) string {
 	p.mu.Lock()
 	known := p.names[id]
 	p.mu.Unlock()
-	if known != "" || id == "" {
+	switch {
+	case known != "" || id == "":
 		return known
+	case id == p.c.UserID() && p.me != "":
+		return p.me
+	case p.c.State().Phase == oceanchat.Waiting: // nobody to ask
+		return name(id)
 	}
 	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
 	defer cancel()
@@ -95,6 +101,17 @@ func (p *people) line(ctx context.Context, e *messagev1.Entry) string {
 		return at + " * " + what
 	}
 	return ""
+}
+
+// lines returns entries as they are shown.
+func (p *people) lines(ctx context.Context, entries []*messagev1.Entry) []string {
+	var lines []string
+	for _, e := range entries {
+		if line := p.line(ctx, e); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // event says what an entry without a text tells, or "".

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
@@ -18,8 +20,9 @@ import (
 const (
 	askTimeout   = 10 * time.Second
 	pendingAfter = 2 * time.Second // a line without an answer is shown as waiting
-	firstPage    = 10              // messages that are shown when a conversation is opened
-	maxPending   = 100             // lines without an answer; further ones wait at the prompt
+	knownEvery   = 20 * time.Millisecond
+	firstPage    = 10  // messages that are shown when a conversation is opened
+	maxPending   = 100 // lines without an answer; further ones wait at the prompt
 )
 
 // talk is one run of the client: a reader of lines, a loop over entries, and what both print.
@@ -37,7 +40,7 @@ type talk struct {
 	open *place     // nil: none
 	list []string   // the conversations as last listed
 	mine map[string]bool
-	lost int // lines that were refused
+	lost int // lines that were not delivered or not obeyed
 
 	// By conversation: up to where entries were printed, have come, and are to be marked as read.
 	shown, passed, seen map[string]uint64
@@ -53,7 +56,7 @@ type place struct {
 
 func newTalk(c *oceanchat.Client, scr screen, o options) *talk {
 	return &talk{
-		c: c, scr: scr, opts: o, dead: make(chan struct{}), room: make(chan struct{}, maxPending), people: people{c: c, names: map[string]string{}},
+		c: c, scr: scr, opts: o, dead: make(chan struct{}), room: make(chan struct{}, maxPending), people: people{c: c, me: name(strings.ToLower(o.user)), names: map[string]string{}},
 		shown: map[string]uint64{}, passed: map[string]uint64{}, seen: map[string]uint64{}, mark: make(chan struct{}, 1), mine: map[string]bool{},
 	}
 }
@@ -70,18 +73,41 @@ func (t *talk) run(ctx context.Context) error {
 	t.wg.Go(func() { t.listen(ctx, entries) })
 	t.wg.Go(func() { t.watch(ctx) })
 	t.wg.Go(func() { t.markRead(ctx) })
-	t.say("%s is online at %s; /help tells what to type", name(t.opts.user), name(t.opts.addr))
-	if t.opts.to != "" {
-		if err := t.cmdOpen(ctx, []string{t.opts.to}); err != nil {
-			return err
-		}
+	if t.c.State().Phase == oceanchat.Online {
+		t.say("%s is online at %s; /help tells what to type", name(t.opts.user), name(t.opts.addr))
 	} else {
-		t.cmdList()
+		t.say("%s can not be reached, trying on; lines that you type wait in %s", name(t.opts.addr), name(t.opts.state))
+	}
+	if err := t.begin(ctx); err != nil {
+		return err
 	}
 	if err := t.lines(ctx); err != nil {
 		return err
 	}
 	return t.flush(ctx)
+}
+
+// begin opens what --to names, or lists what there is.
+func (t *talk) begin(ctx context.Context) error {
+	if t.opts.to == "" {
+		t.cmdList()
+		return nil
+	}
+	patience := askTimeout
+	if t.c.State().Phase != oceanchat.Online {
+		patience = min(patience, t.opts.wait)
+	}
+	asking, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := t.cmdOpen(asking, []string{t.opts.to})
+	switch {
+	case errors.Is(err, errSeveral) && t.scr.echoes(): // they are on the screen, to choose from
+		t.say("%s", name(err.Error()))
+		return nil
+	case err != nil:
+		return fmt.Errorf("--to %s: %s", t.opts.to, wording(err))
+	}
+	return nil
 }
 
 // lines takes what is typed. Reading can not be interrupted, so its goroutine may outlive the talk until the process ends.
@@ -115,8 +141,8 @@ func (t *talk) lines(ctx context.Context) error {
 			case in.err != nil:
 				return in.err
 			}
-			if quit := t.typed(ctx, in.line); quit {
-				return nil
+			if quit, err := t.typed(ctx, in.line); quit || err != nil {
+				return err
 			}
 		case <-t.dead:
 			return t.ended()
@@ -137,42 +163,73 @@ func (t *talk) ended() error {
 	}
 }
 
-// typed acts on one line; true ends the talk.
-func (t *talk) typed(ctx context.Context, line string) (quit bool) {
+// typed acts on one line; true ends the talk. An error says that there is no use in reading on.
+func (t *talk) typed(ctx context.Context, line string) (quit bool, err error) {
 	line = strings.TrimSpace(line)
 	if line == "" {
-		return false
+		return false, nil
 	}
 	if text, ok := strings.CutPrefix(line, "//"); ok { // a text that begins with a slash
-		t.send(ctx, "/"+text)
-		return false
+		return false, t.send(ctx, "/"+text)
 	}
 	if !strings.HasPrefix(line, "/") {
-		t.send(ctx, line)
-		return false
+		return false, t.send(ctx, line)
 	}
-	words := strings.Fields(line)
+	words, err := split(line)
+	if err != nil {
+		t.failed("%s", name(err.Error()))
+		return false, nil
+	}
 	switch words[0] {
 	case "/quit", "/exit":
-		return true
+		return true, nil
 	case "/list":
 		t.cmdList()
-		return false
+		return false, nil
 	case "/help":
 		t.scr.print(helpText)
-		return false
+		return false, nil
 	}
 	do := t.commands()[words[0]]
 	if do == nil {
-		t.say("no such command; /help lists them, and // begins a text with a slash")
-		return false
+		t.failed("no such command: %s; /help lists them, and // begins a text with a slash", name(words[0]))
+		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	if err := do(ctx, words[1:]); err != nil {
-		t.say("%s: %s", words[0][1:], name(wording(err)))
+		t.failed("%s: %s", words[0][1:], name(wording(err)))
 	}
-	return false
+	return false, nil
+}
+
+// failed says that a line was not delivered or not obeyed, and counts it for the exit code.
+func (t *talk) failed(format string, args ...any) {
+	t.mu.Lock()
+	t.lost++
+	t.mu.Unlock()
+	t.say(format, args...)
+}
+
+// split returns the words of a command. Double quotes keep a name with spaces together.
+func split(line string) ([]string, error) {
+	var words []string
+	for line = strings.TrimSpace(line); line != ""; line = strings.TrimSpace(line) {
+		if rest, quoted := strings.CutPrefix(line, `"`); quoted {
+			word, after, closed := strings.Cut(rest, `"`)
+			if !closed {
+				return nil, errors.New("a quotation mark is missing")
+			}
+			words, line = append(words, word), after
+			continue
+		}
+		end := strings.IndexFunc(line, unicode.IsSpace)
+		if end < 0 {
+			end = len(line)
+		}
+		words, line = append(words, line[:end]), line[end:]
+	}
+	return words, nil
 }
 
 // wording is what a failure is called.
@@ -180,26 +237,37 @@ func wording(err error) string {
 	var e *oceanchat.Error
 	switch {
 	case errors.As(err, &e):
-		return e.Message
+		return cmp.Or(e.Message, e.Reason, e.Code)
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer from the server yet"
 	}
 	return err.Error()
 }
 
-// send puts a line into the outbox and tells its fate if that is not the usual one.
-func (t *talk) send(ctx context.Context, text string) {
+// send puts a line into the outbox and tells its fate if that is not the usual one. It waits for room; without a terminal
+// no longer than the end would.
+func (t *talk) send(ctx context.Context, text string) error {
 	t.mu.Lock()
 	open := t.open
 	t.mu.Unlock()
 	if open == nil {
-		t.say("no conversation is open; /open NAME opens one")
-		return
+		t.failed("not sent: %s: no conversation is open; /open NAME opens one", name(text))
+		return nil
 	}
+	patience, cancel := context.WithCancel(ctx)
+	if !t.scr.echoes() {
+		patience, cancel = context.WithTimeout(ctx, t.opts.wait)
+	}
+	defer cancel()
 	select {
 	case t.room <- struct{}{}:
-	case <-ctx.Done():
-		return
+	case <-t.dead:
+		return t.ended()
+	case <-patience.Done():
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("%d lines are not sent yet after %v; not sent, and not read on from: %s", maxPending, t.opts.wait, text)
 	}
 	m := oceanchat.Text(text)
 	t.mu.Lock() // the entry may come before Enqueue returns
@@ -210,17 +278,18 @@ func (t *talk) send(ctx context.Context, text string) {
 	t.mu.Unlock()
 	if err != nil {
 		<-t.room
-		t.say("not sent: %s", name(wording(err)))
-		return
+		t.failed("not sent: %s: %s", name(text), name(wording(err)))
+		return nil
 	}
 	t.wg.Go(func() {
-		t.await(ctx, out, text)
+		t.await(ctx, open, out, text)
 		<-t.room
 	})
+	return nil
 }
 
 // await tells when a line has to wait, when it has gone out after all, and when it will not.
-func (t *talk) await(ctx context.Context, out *oceanchat.Outgoing, text string) {
+func (t *talk) await(ctx context.Context, open *place, out *oceanchat.Outgoing, text string) {
 	text = name(text)
 	soon, cancel := context.WithTimeout(ctx, pendingAfter)
 	_, err := out.Wait(soon)
@@ -232,14 +301,31 @@ func (t *talk) await(ctx context.Context, out *oceanchat.Outgoing, text string) 
 	}
 	var refused *oceanchat.Error
 	switch {
+	case errors.Is(err, oceanchat.ErrPending): // the end tells
 	case errors.As(err, &refused):
-		t.say("not sent: %s: %s", text, name(refused.Message))
+		t.failed("not sent: %s: %s", text, name(wording(refused)))
 		_ = t.c.Discard(out.ID())
-		t.mu.Lock()
-		t.lost++
-		t.mu.Unlock()
 	case err == nil && late:
 		t.say("sent: %s", text)
+	}
+	if err == nil && t.opts.state != "" {
+		t.learned(ctx, open)
+	}
+}
+
+// learned waits until the client knows what a conversation is that an entry told of: so that its title counts, and that
+// the file has it for a start without the server.
+func (t *talk) learned(ctx context.Context, p *place) {
+	ctx, cancel := context.WithTimeout(ctx, pendingAfter)
+	defer cancel()
+	looks := time.NewTicker(knownEvery)
+	defer looks.Stop()
+	for p.Info().GetKind() == queryv1.ConversationKind_CONVERSATION_KIND_UNSPECIFIED {
+		select {
+		case <-looks.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -267,12 +353,11 @@ func (t *talk) flush(ctx context.Context) error {
 	t.mu.Unlock()
 	switch {
 	case n > 0 && t.opts.state != "":
-		t.say("%d not sent yet; the next start with this file sends them", n)
-		return nil
+		return fmt.Errorf("lines not sent yet: %d; the next start with --state %s sends them", n, t.opts.state)
 	case n > 0:
 		return fmt.Errorf("lines not sent: %d", n)
 	case lost > 0 && !t.scr.echoes():
-		return fmt.Errorf("lines refused: %d", lost)
+		return fmt.Errorf("lines that were not delivered or not obeyed: %d", lost)
 	case errors.Is(err, context.DeadlineExceeded), ctx.Err() != nil:
 		return nil
 	}
@@ -281,7 +366,7 @@ func (t *talk) flush(ctx context.Context) error {
 
 // watch tells when the connection is lost and when it is back.
 func (t *talk) watch(ctx context.Context) {
-	away := false
+	away := t.c.State().Phase != oceanchat.Online
 	for st := range t.c.States(ctx) {
 		switch {
 		case st.Phase == oceanchat.Closed:
@@ -395,17 +480,20 @@ func (t *talk) page(ctx context.Context, p *place, n int) {
 	}
 }
 
-// newest returns the newest messages of a conversation. One that nobody has said anything in has none.
+// newest returns the newest messages of a conversation. One that nobody has said anything in has none. While the server is
+// away it is those that the file has.
 func (t *talk) newest(ctx context.Context, p *place, n int) (r *queryv1.EntriesResponse, lines []string, err error) {
 	limit := int32(n)
+	if t.c.State().Phase != oceanchat.Online {
+		r = &queryv1.EntriesResponse{}
+		if r.Entries, err = p.Held(ctx, n); err == nil && len(r.Entries) > 0 {
+			r.ToSeq = r.Entries[len(r.Entries)-1].GetSeq()
+		}
+		return r, t.people.lines(ctx, r.GetEntries()), err
+	}
 	r, err = p.History(ctx, &queryv1.HistoryRequest{Limit: &limit})
 	if err != nil && !oceanchat.IsReason(err, "NOT_FOUND") {
 		return r, nil, err
 	}
-	for _, e := range r.GetEntries() {
-		if line := t.people.line(ctx, e); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return r, lines, nil
+	return r, t.people.lines(ctx, r.GetEntries()), nil
 }

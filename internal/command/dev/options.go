@@ -32,6 +32,7 @@ type options struct {
 	prefix    string
 	password  string
 	platform  authv1.Platform
+	dataDir   string
 	settings  []string // of the server
 }
 
@@ -43,12 +44,12 @@ func (e usageError) Error() string { return e.err.Error() }
 // parse reads the command line. A flag.ErrHelp was answered already.
 func parse(args []string, help io.Writer) (options, error) {
 	var o options
-	var dataDir, platform string
+	var platform string
 	f := flag.NewFlagSet("dev seed", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.IntVar(&o.users, "users", 0, "how many `users` to make, each with a session of one device; required")
 	f.StringVar(&o.out, "out", "", "`file` to write the sessions to, one JSON object a line; required, must not exist")
-	f.StringVar(&dataDir, "data-dir", "", "the data `directory`; its server must be stopped (default: what the settings say)")
+	f.StringVar(&o.dataDir, "data-dir", "", "the data `directory`; its server must be stopped (default: what the settings say)")
 	f.IntVar(&o.groups, "groups", 0, "how many groups to make")
 	f.IntVar(&o.groupSize, "group-size", 100, "`members` of each group, its owner included")
 	f.IntVar(&o.friends, "friends", 0, "`friends` of each user, an even number")
@@ -65,8 +66,8 @@ func parse(args []string, help io.Writer) (options, error) {
 		return o, usageError{err}
 	}
 	o.settings = f.Args()
-	if dataDir != "" {
-		o.settings = append([]string{"--data-dir=" + dataDir}, o.settings...)
+	if o.dataDir != "" {
+		o.settings = append([]string{"--data-dir=" + o.dataDir}, o.settings...)
 	}
 	o.platform = authv1.Platform(authv1.Platform_value["PLATFORM_"+strings.ToUpper(platform)])
 	if err := o.check(platform); err != nil {

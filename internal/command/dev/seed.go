@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -82,6 +83,9 @@ func run(ctx context.Context, o options, call command.Call, open Open, log *slog
 	out, err := os.OpenFile(o.out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", err
+	}
+	if _, missing := os.Stat(o.dataDir); o.dataDir != "" && errors.Is(missing, fs.ErrNotExist) {
+		_, _ = fmt.Fprintf(call.Err, "There is no directory %s yet: making it, with new data.\n", o.dataDir)
 	}
 	s := &seeding{options: o, told: call.Err}
 	// Notices wait for the disk one after the other; a seeding that a power cut interrupts is begun anew. What it stores
