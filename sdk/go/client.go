@@ -31,7 +31,9 @@ type Options struct {
 	TCP string
 
 	// Username and Password log in when there is no session that can go on. A session that was revoked while the client
-	// ran ends it nevertheless: whoever logged in from the same device elsewhere must not be fought.
+	// ran ends it nevertheless: whoever logged in from the same device elsewhere must not be fought. Without Password the
+	// client goes on with the session that Store holds, and is closed as Unauthenticated when there is none. A Store that
+	// holds another user's session is refused, as WrongUser, before anything is sent.
 	Username, Password string
 	// Session is a log-in that the application made. The client refreshes it from then on and keeps what it gets in
 	// Store; hand in the same Session at the next start, and the newer one of Store is used.
@@ -40,7 +42,8 @@ type Options struct {
 	Tokens TokenSource
 
 	// DeviceID names this installation: the same at every start, another one for each process that runs at the same
-	// time. 1 to 64 of A-Z a-z 0-9 _ -. Two clients of one user with the same one disconnect each other.
+	// time. 1 to 64 of A-Z a-z 0-9 _ -. Two clients of one user with the same one disconnect each other. A session is of
+	// one device: with another DeviceID on the same Store the client logs in anew, which takes Password.
 	DeviceID string
 	// Platform is the log-in's; the default is a bot.
 	Platform authv1.Platform
@@ -158,7 +161,8 @@ func (o *Options) check() (*url.URL, error) {
 		}
 	}
 	wrong(ways != 1, "give one of Username with Password, Session, Tokens")
-	wrong((o.Username == "") != (o.Password == ""), "Username and Password belong together")
+	wrong(o.Username == "" && o.Password != "" || o.Username != "" && o.Password == "" && o.Store == nil,
+		"Username and Password belong together; Username alone goes on with the session of a Store")
 	wrong(o.Session != nil && o.Session.AccessToken == "" && o.Session.RefreshToken == "", "Session has no token")
 	wrong(!validID.MatchString(o.DeviceID), "DeviceID must be 1 to 64 of A-Z a-z 0-9 _ -")
 	return at, errors.Join(broken...)

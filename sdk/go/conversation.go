@@ -37,8 +37,9 @@ type Message struct {
 	Text     string // 1 to 5,000 code points
 	Mentions []*messagev1.Mention
 	ReplyTo  string // the messageId of what it answers
-	// ID is the clientMsgId: two messages with the same one are the same message, also after a restart. The default is a
-	// random one. A bot that derives it from what it answers never answers twice. 1 to 64 of A-Z a-z 0-9 _ -.
+	// ID is the clientMsgId: two messages with the same one are the same message, also after a restart, as long as the log
+	// has it: with each attempt the server is told to search for it. The default is a random one. A bot that
+	// derives it from what it answers never answers twice. 1 to 64 of A-Z a-z 0-9 _ -.
 	ID string
 }
 
@@ -137,7 +138,7 @@ func (v *Conversation) Send(ctx context.Context, m Message) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	it, err := v.c.enqueue(ctx, req, false)
+	it, err := v.c.enqueue(ctx, req, m.ID != "", false)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -149,7 +150,8 @@ func (v *Conversation) Send(ctx context.Context, m Message) (Receipt, error) {
 }
 
 // Reply answers an entry in its conversation, as Send does. The same text to the same entry is sent once, also by a later
-// process, so a bot may answer again what it is not sure to have answered.
+// process and whatever its Store, so a bot may answer again what it is not sure to have answered. An *Error means that
+// this answer will never be taken (too long, blocked, not a member any more): a bot passes over it and goes on.
 func (c *Client) Reply(ctx context.Context, e *messagev1.Entry, text string) (Receipt, error) {
 	sum := sha256.Sum256([]byte(e.GetMessageId() + " " + text))
 	m := Message{Text: text, ReplyTo: e.GetMessageId(), ID: "re-" + hex.EncodeToString(sum[:16])}
@@ -163,14 +165,14 @@ func (v *Conversation) Enqueue(ctx context.Context, m Message) (*Outgoing, error
 	if err != nil {
 		return nil, err
 	}
-	it, err := v.c.enqueue(ctx, req, true)
+	it, err := v.c.enqueue(ctx, req, m.ID != "", true)
 	if err != nil {
 		return nil, err
 	}
 	return &Outgoing{it}, nil
 }
 
-// takeBack removes a message that was never tried; false if it was, and then it stays.
+// takeBack removes a message that this process never tried; false if it did, and then it stays.
 func (c *Client) takeBack(it *item) bool {
 	c.mu.Lock()
 	tried := it.tried

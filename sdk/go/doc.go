@@ -15,7 +15,8 @@
 //
 // Conversation.Send returns when the server has the message; bots want that. Conversation.Enqueue returns when the Store
 // has it, and the client sends it as soon as it can; Flush waits for all of them. Both keep the order within a
-// conversation. Client.Reply is Send with an id made of what it answers.
+// conversation. Client.Reply is Send with an id made of what it answers. A message whose id the application names is sent
+// once for all time; one with a random id once for as long as its Store has it.
 //
 // # Receiving
 //
@@ -38,8 +39,8 @@
 // # Restarts
 //
 // With the default Store everything is forgotten with the process: the client logs in anew, and Resume begins with what
-// comes after Start. Package sqlitestore keeps outbox, session and places in a file, so that a killed process goes on
-// where it was. Close ends the client and leaves the Store to whoever opened it.
+// comes after Start. Package github.com/oceanchat/oceanchat/sdk/go/sqlitestore keeps outbox, session and places in a file,
+// so that a killed process goes on where it was. Close ends the client and leaves the Store to whoever opened it.
 //
 // # States
 //
@@ -48,6 +49,6 @@
 // while the server is away it tries again, after a random time that grows to 20 s and begins anew after 30 s online.
 // After the machine slept the connection is probed at once; Probe is for programs that know of more such moments.
 //
-// Package fakeserver is a server for the tests of programs that use this package; it also makes every fault that a
+// Package github.com/oceanchat/oceanchat/sdk/go/fakeserver is a server for the tests of programs that use this package; it also makes every fault that a
 // network can.
 package oceanchat

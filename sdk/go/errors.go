@@ -1,8 +1,8 @@
 package oceanchat
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
 	"time"
 
 	wirev1 "github.com/oceanchat/oceanchat/gen/oceanchat/wire/v1"
@@ -36,8 +36,14 @@ type Error struct {
 // FieldError names a field of a request and the rule that it broke.
 type FieldError struct{ Field, Rule string }
 
-// Error returns reason and message.
-func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Reason, e.Message) }
+// Error returns reason and message; the code where something before the server answered without a reason.
+func (e *Error) Error() string {
+	what := cmp.Or(e.Reason, e.Code, "UNKNOWN")
+	if e.Message == "" {
+		return what
+	}
+	return what + ": " + e.Message
+}
 
 // IsReason reports whether err is the server's answer with this reason, for example "NOT_MEMBER".
 func IsReason(err error, reason string) bool {

@@ -2,14 +2,17 @@ package oceanchat_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log"
 	"net/http/httptest"
 
 	oceanchat "github.com/oceanchat/oceanchat/sdk/go"
 	"github.com/oceanchat/oceanchat/sdk/go/fakeserver"
 )
 
-// echo is a whole bot: it answers every message with the same text, until ctx ends.
+// echo is a whole bot: it answers every message with the same text, until ctx ends. A message whose answer is refused
+// does not end it.
 func echo(ctx context.Context, url, password string) error {
 	c, err := oceanchat.New(oceanchat.Options{URL: url, Username: "echo", Password: password, DeviceID: "echo-1"})
 	if err != nil {
@@ -24,7 +27,10 @@ func echo(ctx context.Context, url, password string) error {
 			return err
 		}
 		if text := e.GetText().GetText(); text != "" && e.GetSenderId() != c.UserID() {
-			if _, err := c.Reply(ctx, e, "You said: "+text); err != nil {
+			_, err := c.Reply(ctx, e, fmt.Sprintf("You said: %.4900s", text)) // a message has at most 5,000 characters
+			if _, refused := errors.AsType[*oceanchat.Error](err); refused {
+				log.Print("skip a message: ", err) // blocked, no member any more: it can never be answered
+			} else if err != nil {
 				return err
 			}
 		}

@@ -46,7 +46,8 @@ type item struct {
 	store.Item
 	req    *messagev1.SendRequest
 	q      *queue // where it waits; nil when it does not
-	tried  bool   // it may have reached the server
+	resend bool   // the next attempt is not known to be the first
+	tried  bool   // it has left this process's hands: it can not be taken back
 	failed *Error
 	kept   bool          // stays here when it fails, until the application looks at it
 	done   chan struct{} // closed when the fate is known, or the item is gone
@@ -61,7 +62,7 @@ func newOutbox() outbox {
 // load takes what an earlier process left. Whether it was sent is not known.
 func (o *outbox) load(me string, items []store.Item) error {
 	for _, stored := range items {
-		it := &item{Item: stored, req: &messagev1.SendRequest{}, tried: true, kept: true, done: make(chan struct{})}
+		it := &item{Item: stored, req: &messagev1.SendRequest{}, resend: true, tried: true, kept: true, done: make(chan struct{})}
 		if err := proto.Unmarshal(stored.Request, it.req); err != nil {
 			return fmt.Errorf("message %s of the outbox: %w", stored.ID, err)
 		}
@@ -158,8 +159,9 @@ func (it *item) end(sent Receipt, err error) {
 	}
 }
 
-// enqueue stores a message and queues it. A message whose id is there already is that one.
-func (c *Client) enqueue(ctx context.Context, req *messagev1.SendRequest, kept bool) (*item, error) {
+// enqueue stores a message and queues it. A message whose id is there already is that one. An id that the application
+// named may have been sent by an earlier process, which the Store does not know any more.
+func (c *Client) enqueue(ctx context.Context, req *messagev1.SendRequest, named, kept bool) (*item, error) {
 	if err := c.load(ctx); err != nil {
 		return nil, err
 	}
@@ -177,7 +179,9 @@ func (c *Client) enqueue(ctx context.Context, req *messagev1.SendRequest, kept b
 	if err != nil {
 		return nil, fmt.Errorf("encode message: %w", err)
 	}
-	it := &item{Item: store.Item{ID: req.GetClientMsgId(), N: o.lastN + 1, Request: b}, req: req, kept: kept, done: make(chan struct{})}
+	it := &item{
+		Item: store.Item{ID: req.GetClientMsgId(), N: o.lastN + 1, Request: b}, req: req, resend: named, kept: kept, done: make(chan struct{}),
+	}
 	if err := c.commit(store.Batch{Put: []store.Item{it.Item}}); err != nil {
 		return nil, err
 	}
@@ -236,7 +240,7 @@ func (c *Client) sendReady(s *session) time.Duration {
 func (c *Client) sendItem(s *session, q *queue, it *item) {
 	c.mu.Lock()
 	req := proto.CloneOf(it.req)
-	req.Resend, it.tried = it.tried, true
+	req.Resend, it.resend, it.tried = it.resend, true, true
 	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(s.ctx, sendTimeout)
 	resp := &messagev1.SendResponse{}
@@ -393,7 +397,7 @@ func (c *Client) Retry(id string) error {
 	if it == nil || it.failed == nil {
 		return nil
 	}
-	fresh := &item{Item: it.Item, req: it.req, tried: true, kept: true, done: make(chan struct{})}
+	fresh := &item{Item: it.Item, req: it.req, resend: true, tried: true, kept: true, done: make(chan struct{})}
 	fresh.Failed, fresh.N = nil, c.outbox.lastN+1
 	if err := c.commit(store.Batch{Put: []store.Item{fresh.Item}}); err != nil {
 		return err

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
 	"github.com/oceanchat/oceanchat/sdk/go/store"
 )
 
@@ -84,11 +86,12 @@ func (r *retries) next(o outcome) (time.Duration, *ClosedError) {
 
 // attempt is one connection from the token to its end.
 func (c *Client) attempt(ctx context.Context, refused string) outcome {
-	if err := c.load(ctx); err != nil {
-		return outcome{err: err}
-	}
-	token, err := c.token(ctx, refused)
-	if err != nil {
+	token, err := c.AccessToken(ctx, refused)
+	var end *ClosedError
+	switch {
+	case errors.As(err, &end):
+		return outcome{err: end.Err, verdict: verdict{closed: end.Reason}}
+	case err != nil:
 		return outcome{err: err, verdict: judgeToken(err)}
 	}
 	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
@@ -100,29 +103,83 @@ func (c *Client) attempt(ctx context.Context, refused string) outcome {
 	s := newSession(ctx, c, conn)
 	online, err := s.serve(token)
 	o := outcome{err: cause(err, s.bye.Load()), token: token, fresh: refused != "", online: online}
-	var end *ClosedError
 	var refusal *connectError
 	switch {
 	case errors.As(err, &end):
 		o.closed, o.err = end.Reason, end.Err
 	case errors.As(err, &refusal):
-		o.verdict = judgeRefusal(refusal.err)
-		if o.closed == SessionEnded && c.mayLogIn() { // an old session of the store: token finds that out and logs in
-			o.verdict = verdict{refresh: true}
-		}
+		o.verdict, o.err = c.judgeConnect(refusal.err)
 	default:
 		o.verdict = judge(err, s.bye.Load())
 	}
 	return o
 }
 
-// load reads the store, at the start and whenever memory may be ahead of it.
+// judgeConnect is judgeRefusal for the answer to connect. A session of the store that the server does not take may be
+// one of the past, or, where the store does not say so, of another device: the password makes another one.
+func (c *Client) judgeConnect(err *Error) (verdict, error) {
+	v := judgeRefusal(err)
+	switch {
+	case v.closed == SessionEnded && c.mayLogIn(): // token finds that out and logs in
+		return verdict{refresh: true}, err
+	case err.Code != "INVALID_ARGUMENT" || c.opts.Tokens != nil:
+	case c.mayLogIn():
+		return verdict{refresh: true}, errors.Join(err, c.dropTokens())
+	default:
+		return v, fmt.Errorf("%w (is DeviceID %s the one that the session was made with?)", err, c.opts.DeviceID)
+	}
+	return v, err
+}
+
+// load reads the store, at the start and whenever memory may be ahead of it. It returns a *ClosedError if the store is
+// another user's.
 func (c *Client) load(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.loaded && !c.stale {
+	if !c.loaded || c.stale {
+		if err := c.read(ctx); err != nil {
+			return err
+		}
+	}
+	return c.owned(c.meta.Username)
+}
+
+// owned returns a *ClosedError if what belongs to a user of this name is not what the application asked for.
+func (c *Client) owned(name string) error {
+	if me := strings.ToLower(c.opts.Username); me != "" && name != "" && me != name {
+		return &ClosedError{WrongUser, fmt.Errorf("the Store belongs to user %s, not to %s", name, me)}
+	}
+	return nil
+}
+
+// named makes sure that the session is the user's whom the application named: a store of an older version does not say
+// so, and then the server is asked, once.
+func (c *Client) named(s *session) error {
+	c.mu.Lock()
+	known := c.opts.Username == "" || c.meta.Username != ""
+	c.mu.Unlock()
+	if known {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
+	defer cancel()
+	r := &userv1.UserResponse{}
+	if err := s.call(ctx, laneSync, "user.getMe", &userv1.GetMeRequest{}, r); err != nil {
+		return fmt.Errorf("ask whose session it is: %w", err)
+	}
+	name := strings.ToLower(r.GetUser().GetUsername())
+	if err := c.owned(name); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.meta
+	m.Username = name
+	return c.commit(store.Batch{Meta: &m})
+}
+
+// read takes everything from the store. c.mu is held.
+func (c *Client) read(ctx context.Context) error {
 	st, err := c.store.Load(ctx)
 	if err != nil {
 		return fmt.Errorf("load the store: %w", err)
@@ -168,11 +225,10 @@ func (c *Client) commit(b store.Batch) error {
 func (c *Client) wipe() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.commit(store.Batch{Wipe: true}); err != nil {
+	if err := c.commit(store.Batch{Wipe: true, Meta: &store.Meta{UserID: c.meta.UserID, Username: c.meta.Username}}); err != nil {
 		c.log.Warn("cache not wiped", "err", err)
 		return
 	}
-	c.meta = store.Meta{UserID: c.meta.UserID}
 	clear(c.convs)
 }
 

@@ -54,7 +54,7 @@ type session struct {
 }
 
 // connectError says that the server answered connect with an error.
-type connectError struct{ err error }
+type connectError struct{ err *Error }
 
 func (e *connectError) Error() string { return "connect: " + e.err.Error() }
 
@@ -115,6 +115,9 @@ func (s *session) open(token string) error {
 	s.wg.Go(s.apply)
 	heartbeat := time.Duration(first.GetHeartbeatSeconds()) * time.Second
 	s.wg.Go(func() { s.beat(max(heartbeat, time.Second)) })
+	if err := s.c.named(s); err != nil {
+		return err
+	}
 	if err := s.c.syncAll(s, page(first)); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ const (
 	ProtocolError   Reason = "protocolError"   // the server found a fault in this client
 	Unauthenticated Reason = "unauthenticated" // password or tokens are not accepted
 	Refused         Reason = "refused"         // the server does not want the client back, or closed it three times for an unknown cause
-	WrongUser       Reason = "wrongUser"       // the Store belongs to another user
+	WrongUser       Reason = "wrongUser"       // the Store belongs to another user than the one who is to log in
 )
 
 // State is where a client stands.

@@ -44,13 +44,15 @@ func (c *Client) entered(s *session, r *wirev1.ConnectResponse) error {
 		return &ClosedError{WrongUser, fmt.Errorf("the store belongs to %s, the token to %s", c.meta.UserID, r.GetUserId())}
 	}
 	c.session = s
-	if c.meta.UserID == "" {
-		m := c.meta
-		m.UserID = r.GetUserId()
+	if m := c.meta; m.UserID == "" || m.DeviceID != c.opts.DeviceID {
+		m.UserID, m.DeviceID = r.GetUserId(), c.opts.DeviceID
+		first := c.meta.UserID == ""
 		if err := c.commit(store.Batch{Meta: &m}); err != nil {
 			return err
 		}
-		c.outbox.sort(m.UserID)
+		if first {
+			c.outbox.sort(m.UserID)
+		}
 	}
 	for _, cv := range c.convs {
 		cv.log.Disconnected(cv.info.GetHead().GetSeq())

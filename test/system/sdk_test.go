@@ -170,3 +170,46 @@ func (k *sdkClient) log(t *testing.T, conversation string, n int) []string {
 	}
 	return texts
 }
+
+// A message with an id that the application named is there once, also when a process with an empty Store sends it again
+// after the server has forgotten the id (MSG-2).
+func TestSDKNamedMessageAfterItsIDIsForgotten(t *testing.T) {
+	s := start(t, "--log-ids", "1000", "--log-sync", "interval")
+	rest := oceanchat.REST{URL: s.base}
+	ids := map[string]string{}
+	for _, name := range []string{"ann", "bob"} {
+		u, err := rest.Register(t.Context(), name, "password of "+name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[name] = u.GetUserId()
+	}
+	var seqs []uint64
+	for range 2 {
+		ann, err := oceanchat.New(oceanchat.Options{URL: s.base, Username: "ann", Password: "password of ann", DeviceID: "bot"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ann.Start(within(t, 30*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		to := ann.Conversation(oceanchat.User(ids["bob"]))
+		r, err := to.Send(within(t, 30*time.Second), oceanchat.Message{Text: "due", ID: "invoice-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seqs = append(seqs, r.Seq)
+		for range 1500 {
+			if _, err := to.Enqueue(t.Context(), oceanchat.Text("another")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := ann.Flush(within(t, time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		ann.Close()
+	}
+	if seqs[0] != 1 || seqs[1] != 1 {
+		t.Errorf("the message stands at %d and then at %d; want 1 both times", seqs[0], seqs[1])
+	}
+}

@@ -66,6 +66,7 @@ type conversation struct {
 	members map[string]*messagev1.Cursor // by user id, with how far each has read
 	entries []*messagev1.Entry
 	changed uint64
+	known   int // entries before this are found by their clientMsgId only if a request says resend
 }
 
 // New returns a server that runs. The first user's id is "u1", and so on in the order of AddUser.
@@ -237,6 +238,16 @@ func (s *Server) Resends() []bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.resends)
+}
+
+// ForgetIDs makes the server forget the clientMsgIds that it has in mind, as a real one does after a while: from now on
+// it looks for those in the log only when a request says resend.
+func (s *Server) ForgetIDs() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.convs {
+		c.known = len(c.entries)
+	}
 }
 
 // Connected returns how many connections are past connect.

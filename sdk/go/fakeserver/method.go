@@ -271,7 +271,11 @@ func (c *conn) send(req *messagev1.SendRequest) (*messagev1.SendResponse, error)
 		return nil, err
 	}
 	var e *messagev1.Entry
-	for _, old := range conv.entries {
+	known := conv.entries
+	if !req.GetResend() {
+		known = known[min(conv.known, len(known)):]
+	}
+	for _, old := range known {
 		if old.GetSenderId() == c.user && old.GetClientMsgId() == req.GetClientMsgId() {
 			e = old
 		}

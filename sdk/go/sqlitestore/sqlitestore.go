@@ -18,7 +18,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
-	_ "modernc.org/sqlite" // the driver, registered as "sqlite"
+	"modernc.org/sqlite" // it also registers the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
@@ -139,10 +140,26 @@ func (s *Store) write(ctx context.Context, f func(t tx) error) error {
 	return explain(t.Commit())
 }
 
-// explain gives a closed database its name in package store.
+// explain says in plain words what may happen to anybody, and gives a closed database its name in package store.
 func explain(err error) error {
-	if err != nil && strings.Contains(err.Error(), "database is closed") { // database/sql does not export it
+	var lite *sqlite.Error
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "database is closed"): // database/sql does not export it
 		return store.ErrClosed
+	case !errors.As(err, &lite):
+		return err
+	}
+	switch lite.Code() & 0xff { // the rest of an extended code
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return errors.New("another program has the file open")
+	case sqlite3.SQLITE_NOTADB:
+		return errors.New("the file is not a client's store")
+	case sqlite3.SQLITE_CORRUPT:
+		return fmt.Errorf("the file is damaged: %w", err)
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("the disk is full: %w", err)
 	}
 	return err
 }

@@ -63,6 +63,8 @@ func TestSecondIsRefused(t *testing.T) {
 	if second, err := sqlitestore.Open(path); err == nil {
 		_ = second.Close()
 		t.Error("a second Open = nil; want an error")
+	} else if want := "open client store " + path + ": another program has the file open"; err.Error() != want {
+		t.Errorf("a second Open = %q; want %q", err, want)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -82,6 +84,8 @@ func TestForeignFile(t *testing.T) {
 	if s, err := sqlitestore.Open(path); err == nil {
 		_ = s.Close()
 		t.Error("Open of a text = nil; want an error")
+	} else if want := "open client store " + path + ": the file is not a client's store"; err.Error() != want {
+		t.Errorf("Open of a text = %q; want %q", err, want)
 	}
 	if got, err := os.ReadFile(path); err != nil || string(got) != text {
 		t.Errorf("the text was changed: %d bytes, %v", len(got), err)

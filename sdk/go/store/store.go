@@ -43,7 +43,11 @@ type State struct {
 
 // Meta is what there is once.
 type Meta struct {
-	UserID    string // whose data these are; empty before the first connection
+	UserID string // whose data these are; empty before the first connection
+	// Username is that user's, in lower case, and DeviceID the device that Tokens are of; empty where a program that did
+	// not note them wrote the Store.
+	Username  string
+	DeviceID  string
 	Tokens    Tokens
 	Epoch     uint64 // of the log that the entries are of
 	SyncToken string
