@@ -74,7 +74,7 @@ conformance: ## the suites of every seam over every implementation
 
 lint: $(BUF_TOOL) $(LINT_TOOL) ## buf lint and golangci-lint
 	$(BIN)/buf lint
-	$(BIN)/golangci-lint run $(PKG)
+	GOLANGCI_LINT_CACHE=$(BIN)/lint-cache $(BIN)/golangci-lint run $(PKG)
 
 fmt: $(BUF_TOOL) $(LINT_TOOL) ## format Go code and .proto files
 	$(BIN)/buf format -w api

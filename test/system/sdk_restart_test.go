@@ -24,6 +24,7 @@ const (
 	fleetRounds = 3
 	fleetPause  = 10 * time.Millisecond // between two messages of one client
 	fleetAhead  = 64                    // messages of one client that may be without an answer
+	fleetMost   = 150                   // messages of one client in a round: a slow machine must come to an end, too
 	fleetWait   = 90 * time.Second      // for anything; the tests' only bound on time
 )
 
@@ -152,12 +153,12 @@ func (b *boat) has(conversation string, seq uint64) bool {
 	return b.heads[conversation] >= seq
 }
 
-// talk sends until ctx ends, to the group and to a neighbour in turn, without waiting for answers. Whatever the server
+// talk sends fleetMost messages, or until ctx ends, to the group and to a neighbour in turn, without waiting for answers. Whatever the server
 // says in the end is noted.
 func (b *boat) talk(ctx context.Context, neighbour string) {
 	tick := time.NewTicker(fleetPause)
 	defer tick.Stop()
-	for n := 0; ; n++ {
+	for n := range fleetMost {
 		select {
 		case <-ctx.Done():
 			return
