@@ -53,6 +53,7 @@ func (c *conn) connect(id wire.ID, req *wirev1.ConnectRequest) {
 			c.refuseConnect(id, fmt.Errorf("panic in connect: %v", p))
 		}
 	}()
+	began := time.Now()
 	ctx := calls.WithRequestID(c.s.ctx, c.requestID())
 	if err := c.authenticate(ctx, req); err != nil {
 		c.refuseConnect(id, err)
@@ -64,6 +65,7 @@ func (c *conn) connect(id wire.ID, req *wirev1.ConnectRequest) {
 		return
 	}
 	c.open(id, req.GetAcks(), resp)
+	c.s.m.connect.Observe(time.Since(began).Seconds())
 }
 
 // refuseConnect answers the error, then closes. A failure of ours is no reason for a client to throw its token away: after

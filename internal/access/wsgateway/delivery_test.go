@@ -120,6 +120,22 @@ func TestPushesWaitForConnect(t *testing.T) {
 	}
 }
 
+// gauge returns a metric without labels: its value, or for a histogram its count.
+func (w *world) gauge(name string) float64 {
+	w.t.Helper()
+	families, err := w.reg.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range families {
+		if m := f.GetMetric(); f.GetName() == name && len(m) == 1 {
+			return m[0].GetGauge().GetValue() + float64(m[0].GetHistogram().GetSampleCount())
+		}
+	}
+	w.t.Fatalf("no metric %s", name)
+	return 0
+}
+
 // WSGW-5: a client that does not read is closed with 4005, and no other notices.
 func TestSlowReader(t *testing.T) {
 	w := start(t, func(c *wsgateway.Config) {
@@ -127,8 +143,9 @@ func TestSlowReader(t *testing.T) {
 	})
 	slow, idSlow := w.connect("slow", true)
 	quick, idQuick := w.connect("quick", true)
+	eventually(t, "both connects are timed", func() bool { return w.gauge("oceanchat_ws_gateway_connect_seconds") == 2 })
 	text := strings.Repeat("x", 32<<10)
-	seq := uint64(0)
+	seq, most := uint64(0), 0.0
 	for reached := true; reached; {
 		seq++
 		b, _ := proto.Marshal(&messagev1.Entry{ConversationId: "g~g1", Seq: seq, Body: &messagev1.Entry_Text{Text: &messagev1.Text{Text: text}}})
@@ -139,10 +156,14 @@ func TestSlowReader(t *testing.T) {
 			t.Fatalf("Deliver = %v; want nil", err)
 		}
 		quick.wantEntry(seq, seq)
+		most = max(most, w.gauge("oceanchat_ws_gateway_output_queue_bytes"))
 		reached = len(resp.GetUnreached()) == 0
 		if seq > 10_000 {
 			t.Fatal("10,000 entries of 32 KiB fitted into the slow connection; want an overflow")
 		}
+	}
+	if most < 512<<10 {
+		t.Errorf("at most %v bytes were said to wait; want about the queue's 1 MiB", most)
 	}
 	slow.wantClose(4005) // it reads again, and finds the reason behind what was on its way
 	eventually(t, "what the slow one did not acknowledge is handed back", func() bool {

@@ -11,12 +11,12 @@ type metrics struct {
 	overflow, slow, unrouted, acks         prometheus.Counter
 	refused, closed, handedBack, dropped   *prometheus.CounterVec
 	failures                               *prometheus.CounterVec
-	delivery                               prometheus.Histogram
+	delivery, connect                      prometheus.Histogram
 }
 
 const namespace, subsystem = "oceanchat", "ws_gateway"
 
-func newMetrics(reg prometheus.Registerer, conns func() float64) *metrics {
+func newMetrics(reg prometheus.Registerer, conns, queued func() float64) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
 		reg.MustRegister(c)
@@ -30,6 +30,9 @@ func newMetrics(reg prometheus.Registerer, conns func() float64) *metrics {
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "connections", Help: "Open long connections.",
 	}, conns))
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "output_queue_bytes", Help: "Bytes that wait to be written to clients, over all connections.",
+	}, queued))
 	failures := vec("failures_total",
 		"What failed inside; lease, register and sessions rising means that pushes or revocations may be missed.", "what")
 	for _, what := range []string{"accept", "deliver", "displace", "goodbye", "handback", "lease", "register", "resync", "sessions"} {
@@ -40,8 +43,14 @@ func newMetrics(reg prometheus.Registerer, conns func() float64) *metrics {
 		Help:    "Age of an entry, from its append, when it was queued for the connections of its recipients.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
 	})
-	reg.MustRegister(delivery)
+	connect := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "connect_seconds",
+		Help:    "From a client's connect to its answer, refused ones not counted.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	})
+	reg.MustRegister(delivery, connect)
 	return &metrics{
+		connect:    connect,
 		delivery:   delivery,
 		failures:   failures,
 		framesIn:   counter("frames_in_total", "Packets from clients."),

@@ -78,6 +78,17 @@ func (c *conn) wake() {
 	c.s.ready.push(c)
 }
 
+// queued returns how many bytes wait to be written, over all connections.
+func (s *Service) queued() float64 {
+	total := 0
+	for _, c := range s.conns.all() {
+		c.mu.Lock()
+		total += c.out.bytes + len(c.out.rest)
+		c.mu.Unlock()
+	}
+	return float64(total)
+}
+
 // A flusher writes what is ready, one write a connection, and never waits for a client.
 type flusher struct {
 	s       *Service

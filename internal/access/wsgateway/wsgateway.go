@@ -91,7 +91,7 @@ func New(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) *Se
 		noted:    obs.Every(10 * time.Second),
 		started:  time.Now(),
 	}
-	s.m = newMetrics(reg, func() float64 { return float64(s.conns.count.Load()) })
+	s.m = newMetrics(reg, func() float64 { return float64(s.conns.count.Load()) }, s.queued)
 	s.goodbyes = newBacklog(callBatch, s.m.dropped.WithLabelValues("goodbye"), s.sendGoodbyes, func(err error) {
 		s.failed("goodbye", "goodbyes not sent, trying again", err)
 	})
