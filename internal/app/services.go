@@ -16,6 +16,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/access/apigateway"
 	"github.com/oceanchat/oceanchat/internal/access/router"
 	"github.com/oceanchat/oceanchat/internal/access/wsgateway"
+	"github.com/oceanchat/oceanchat/internal/app/stored"
 	"github.com/oceanchat/oceanchat/internal/business/auth"
 	"github.com/oceanchat/oceanchat/internal/business/group"
 	"github.com/oceanchat/oceanchat/internal/business/message"
@@ -189,7 +190,7 @@ func buildMessage(ctx context.Context, h *hall, log *slog.Logger) (service, erro
 	cfg := h.cfg.Log.convlog()
 	cfg.Sole = h.seams.sole
 	cfg.Metrics, cfg.Trace = convlog.NewMetrics(h.reg), h.tracing.Tracer("message")
-	entries := convlog.New(cfg, streams, stored{h.seams.stores.log}, log, cfg.Metrics.Alarm)
+	entries := convlog.New(cfg, streams, stored.Of(h.seams.stores.log), log, cfg.Metrics.Alarm)
 	h.reg.MustRegister(entries.Gauges(), newLag(streams))
 	return message.New(h.cfg.Message, message.Deps{
 		Log: entries, Cursors: h.seams.stores.cursors, Network: h.seams.network, Publish: h.seams.backbone.Publish,

@@ -89,3 +89,20 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+func TestBatchCodec(t *testing.T) {
+	for _, bad := range [][]byte{nil, {}, []byte("x"), {0x08, 0x01}} {
+		if _, _, err := convlog.DecodeBatch(bad); !errors.Is(err, convlog.ErrCorrupt) {
+			t.Errorf("DecodeBatch(%q) = %v; want ErrCorrupt", bad, err)
+		}
+	}
+	a, b := text("ann", "m", "x"), text("ann", "m", "x")
+	b.Seq, b.MessageId = 9, "other"
+	if convlog.BodyHash(a) != convlog.BodyHash(b) {
+		t.Error("BodyHash depends on what the log fills in")
+	}
+	b.ReplyTo = new("r")
+	if convlog.BodyHash(a) == convlog.BodyHash(b) {
+		t.Error("BodyHash does not tell a reply from a message")
+	}
+}

@@ -16,9 +16,9 @@ import (
 
 	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
+	"github.com/oceanchat/oceanchat/internal/app/stored"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/convlog"
-	"github.com/oceanchat/oceanchat/internal/convlog/convlogtest"
 	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone/backbonetest"
@@ -84,8 +84,8 @@ func wantAllStored(t *testing.T, db *sqlite.DB, s backbone.Log) {
 	})
 }
 
-// stored returns what the database holds of a conversation.
-func stored(t *testing.T, db *sqlite.DB, c chat.ConversationID) []*messagev1.Entry {
+// storedIn returns what the database holds of a conversation.
+func storedIn(t *testing.T, db *sqlite.DB, c chat.ConversationID) []*messagev1.Entry {
 	t.Helper()
 	rows, err := db.Reader().Range(t.Context(), c, 1, math.MaxInt64, math.MaxInt32, false)
 	if err != nil {
@@ -110,7 +110,7 @@ func judge(t *testing.T, check *history.Checker, db *sqlite.DB, cs ...chat.Conve
 		log := []history.Entry{}
 		var ordinal uint64
 		var at time.Time
-		for _, e := range stored(t, db, c) {
+		for _, e := range storedIn(t, db, c) {
 			if convlog.Raises(e) {
 				ordinal++
 			}
@@ -146,7 +146,7 @@ func TestChaos(t *testing.T) {
 	c := &chaos{t: t, check: &check}
 	for range 2 {
 		f := backbonetest.NewFaulty(real)
-		l, _ := open(t, f, convlogtest.Stored(db.Log()), func(c *convlog.Config) {
+		l, _ := open(t, f, stored.Of(db.Log()), func(c *convlog.Config) {
 			c.Heads, c.IDs, c.RecentBytes, c.BatchEntries = 2, 16, 2000, 8
 		})
 		c.logs, c.faults = append(c.logs, l), append(c.faults, f)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -85,95 +84,6 @@ func TestAppendNumbers(t *testing.T) {
 	}
 	if r := appendText(t, l, "m2"); r.Seq != 3 || r.Ordinal != 2 {
 		t.Errorf("third Append = seq %d, ordinal %d; want 3, 2", r.Seq, r.Ordinal)
-	}
-}
-
-// Invariant 3: a repeated clientMsgId has one effect.
-func TestRepeatedID(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
-	l, stop := open(t, s, d, nil)
-	first := appendText(t, l, "m1")
-	if again := appendText(t, l, "m1"); again != first {
-		t.Errorf("the repeated Append = %+v; want the first one's %+v", again, first)
-	}
-	_, err := l.Append(t.Context(), convlog.Draft{Entry: text("ann", "m1", "another body"), Permit: convlog.Any})
-	if !fault.IsReason(err, fault.ClientMsgIDReused) {
-		t.Errorf("the same id with another body = %v; want CLIENT_MSG_ID_REUSED", err)
-	}
-	if r, err := l.Append(t.Context(), convlog.Draft{Entry: text("bob", "m1", "bob's"), Permit: convlog.Any}); err != nil || r.Seq != 2 {
-		t.Errorf("another sender's m1 = seq %d, %v; want 2: ids are per sender", r.Seq, err)
-	}
-	stop()
-	l, stop = open(t, s, d, nil)
-	if again := appendText(t, l, "m1"); again != first {
-		t.Errorf("after a restart the repeated Append = %+v; want %+v", again, first)
-	}
-	stop()
-	d.store(t, s, 2)
-	l, _ = open(t, s, d, nil)
-	if again := appendText(t, l, "m1"); again != first {
-		t.Errorf("after storing and a restart the repeated Append = %+v; want %+v", again, first)
-	}
-	contiguous(t, s, map[string]uint64{})
-}
-
-// Invariant 3: twins that arrive while another publish is under way, and would share the next batch, have one effect.
-func TestTwinsInOneBatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStream("a")
-		release := make(chan struct{})
-		s.script(func(n int, _ []byte) error {
-			if n == 1 {
-				<-release
-			}
-			return nil
-		}, nil)
-		l, stop := open(t, s, newDatabase(), seldom)
-		var wg sync.WaitGroup
-		wg.Go(func() { appendText(t, l, "first") })
-		synctest.Wait()
-		var twins [8]convlog.Result
-		for i := range twins {
-			wg.Go(func() { twins[i] = appendText(t, l, "twin") })
-		}
-		synctest.Wait() // now all of them wait for the first publish
-		close(release)
-		wg.Wait()
-		for i, r := range twins {
-			if r != twins[0] || r.Seq != 2 {
-				t.Errorf("twin %d = %+v; want seq 2, like the first one's %+v", i, r, twins[0])
-			}
-		}
-		contiguous(t, s, map[string]uint64{"first": 1, "twin": 2})
-		stop()
-	})
-}
-
-// Invariant 3 beyond the remembered ids: a resend is looked up among what is not stored, and in the database.
-func TestResendOfForgotten(t *testing.T) {
-	for _, stored := range []bool{false, true} {
-		t.Run(fmt.Sprintf("stored=%v", stored), func(t *testing.T) {
-			s, d := newStream("a"), newDatabase()
-			l, _ := open(t, s, d, func(c *convlog.Config) { c.IDs = 4; c.RecentBytes = 1 })
-			first := appendText(t, l, "m0")
-			for i := range 20 {
-				appendText(t, l, fmt.Sprint("filler", i))
-			}
-			if stored {
-				d.store(t, s, 21)
-			}
-			got, err := l.Append(t.Context(), convlog.Draft{Entry: text("ann", "m0", "body of m0"), Permit: convlog.Any, Resend: true})
-			if err != nil || got != first {
-				t.Fatalf("resend = %+v, %v; want %+v", got, err, first)
-			}
-			_, err = l.Append(t.Context(), convlog.Draft{Entry: text("ann", "m0", "other"), Permit: convlog.Any, Resend: true})
-			if !fault.IsReason(err, fault.ClientMsgIDReused) {
-				t.Errorf("resend with another body = %v; want CLIENT_MSG_ID_REUSED", err)
-			}
-			if r, err := l.Append(t.Context(), convlog.Draft{Entry: text("ann", "fresh", "x"), Permit: convlog.Any, Resend: true}); err != nil || r.Seq != 22 {
-				t.Errorf("resend of what never arrived = seq %d, %v; want 22", r.Seq, err)
-			}
-		})
 	}
 }
 
@@ -327,31 +237,6 @@ func TestTwoAppenders(t *testing.T) {
 		t.Errorf("%d acknowledged; want 800", len(acked))
 	}
 	contiguous(t, s, acked)
-}
-
-// The same id through two appenders at once: one effect, one answer.
-func TestSameIDThroughTwoAppenders(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
-	one, _ := open(t, s, d, nil)
-	two, _ := open(t, s, d, nil)
-	for i := range 50 {
-		id := fmt.Sprint("m", i)
-		var got [4]convlog.Result
-		var wg sync.WaitGroup
-		for k := range got {
-			wg.Go(func() {
-				l := []*convlog.Log{one, two}[k%2]
-				got[k], _ = l.Append(t.Context(), convlog.Draft{Entry: text("ann", id, id), Permit: convlog.Any})
-			})
-		}
-		wg.Wait()
-		for _, r := range got {
-			if r != got[0] || r.Seq == 0 {
-				t.Fatalf("%s: %+v and %+v; want one answer", id, r, got[0])
-			}
-		}
-	}
-	contiguous(t, s, map[string]uint64{})
 }
 
 // A permission that is older than the newest notice is refused, also when the notice is in the same batch or came
@@ -533,67 +418,6 @@ func TestQueueIsBounded(t *testing.T) {
 	close(release)
 	wg.Wait()
 	contiguous(t, s, map[string]uint64{"first": 1})
-}
-
-// L4: what tells bodies apart is the hash that the draft carries, over a restart and in the database too.
-func TestRepeatedIDWithHash(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
-	l, stop := open(t, s, d, nil)
-	as := func(l *convlog.Log, body string, hash uint64) (convlog.Result, error) {
-		return l.Append(t.Context(), convlog.Draft{Entry: text("ann", "m1", body), Hash: hash, Resend: true, Permit: convlog.Any})
-	}
-	first, err := as(l, "made of it", 7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if again, err := as(l, "made of it later", 7); err != nil || again != first {
-			t.Errorf("the same hash = %+v, %v; want the first one's %+v", again, err, first)
-		}
-		if _, err := as(l, "made of it", 8); !fault.IsReason(err, fault.ClientMsgIDReused) {
-			t.Errorf("another hash = %v; want CLIENT_MSG_ID_REUSED", err)
-		}
-		stop()
-		l, stop = open(t, s, d, nil)
-	}
-}
-
-// L4: with Known an earlier attempt's place is found, remembered or stored, and nothing is appended.
-func TestKnownAppendsNothing(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
-	l, stop := open(t, s, d, nil)
-	first := appendText(t, l, "m1")
-	known := func(l *convlog.Log, id string) (convlog.Result, error) {
-		return l.Append(t.Context(), convlog.Draft{Entry: text("ann", id, "body of "+id), Resend: true, Known: true, Permit: convlog.Any})
-	}
-	for range 2 {
-		if again, err := known(l, "m1"); err != nil || again != first {
-			t.Errorf("m1 = %+v, %v; want the first one's %+v", again, err, first)
-		}
-		if _, err := known(l, "m2"); !errors.Is(err, convlog.ErrStalePermit) {
-			t.Errorf("m2 = %v; want ErrStalePermit", err)
-		}
-		stop()
-		l, stop = open(t, s, d, nil)
-	}
-	contiguous(t, s, map[string]uint64{"m1": 1})
-}
-
-func TestBatchCodec(t *testing.T) {
-	for _, bad := range [][]byte{nil, {}, []byte("x"), {0x08, 0x01}} {
-		if _, _, err := convlog.DecodeBatch(bad); !errors.Is(err, convlog.ErrCorrupt) {
-			t.Errorf("DecodeBatch(%q) = %v; want ErrCorrupt", bad, err)
-		}
-	}
-	a, b := text("ann", "m", "x"), text("ann", "m", "x")
-	b.Seq, b.MessageId = 9, "other"
-	if convlog.BodyHash(a) != convlog.BodyHash(b) {
-		t.Error("BodyHash depends on what the log fills in")
-	}
-	b.ReplyTo = new("r")
-	if convlog.BodyHash(a) == convlog.BodyHash(b) {
-		t.Error("BodyHash does not tell a reply from a message")
-	}
 }
 
 func eventually(t *testing.T, what string, cond func() bool) {

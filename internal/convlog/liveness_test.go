@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
@@ -259,53 +258,6 @@ func TestRefusedAfterStored(t *testing.T) {
 	l, _ := open(t, s, d, nil)
 	wantSeq(t, l, "m1", 1)
 	contiguous(t, s, map[string]uint64{"m1": 1})
-}
-
-// L4 without a clock: the servers that stamp messages and those that append may disagree about the time.
-func TestIDsAcrossClocks(t *testing.T) {
-	for _, ahead := range []time.Duration{-time.Hour, 0, time.Hour} {
-		t.Run(ahead.String(), func(t *testing.T) {
-			s, d := newStream("a"), newDatabase()
-			s.clock = ahead
-			one, _ := open(t, s, d, func(c *convlog.Config) { c.IDs = 10 })
-			two, _ := open(t, s, d, nil)
-			var next uint64
-			for i := range 12 {
-				l := []*convlog.Log{one, two}[i%2]
-				next++
-				wantSeq(t, l, fmt.Sprint("m", i), next)
-				for back := range min(i+1, 4) { // half of what it holds is always there
-					wantSeq(t, one, fmt.Sprint("m", i-back), next-uint64(back))
-				}
-			}
-		})
-	}
-}
-
-// L4: an id is remembered for the whole time, wherever in a generation it came, also after a restart.
-func TestIDsForTheWholeTime(t *testing.T) {
-	const span = 10 * time.Minute
-	synctest.Test(t, func(t *testing.T) {
-		s, d := newStream("a"), newDatabase()
-		l, stop := open(t, s, d, func(c *convlog.Config) { c.IDsFor, c.MarkEvery = span, time.Hour })
-		begin, sent := time.Now(), map[string]time.Time{}
-		for i := range 60 {
-			id := fmt.Sprint("m", i)
-			wantSeq(t, l, id, uint64(i+1))
-			sent[id] = time.Now()
-			for id, at := range sent {
-				if time.Since(at) < span {
-					wantSeq(t, l, id, uint64(at.Sub(begin)/(47*time.Second))+1)
-				}
-			}
-			if i%20 == 19 {
-				stop()
-				l, stop = open(t, s, d, func(c *convlog.Config) { c.IDsFor, c.MarkEvery = span, time.Hour })
-			}
-			time.Sleep(47 * time.Second)
-		}
-		stop()
-	})
 }
 
 // L6 with a writer that is long down: a page of the tail reads what it shows, not all there is.

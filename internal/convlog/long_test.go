@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/oceanchat/oceanchat/internal/app/stored"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/convlog"
 	"github.com/oceanchat/oceanchat/internal/convlog/convlogtest"
@@ -37,7 +38,7 @@ func TestWriterLongDown(t *testing.T) {
 	t.Parallel()
 	const senders, each, recent = 64, 80, 64 << 10
 	db, s := openSQLite(t), &readings{Log: convlogtest.NewStream("a"), got: map[uint64]bool{}}
-	l, _ := open(t, s, convlogtest.Stored(db.Log()), func(c *convlog.Config) { c.RecentBytes = recent })
+	l, _ := open(t, s, stored.Of(db.Log()), func(c *convlog.Config) { c.RecentBytes = recent })
 	var check history.Checker
 	var wg sync.WaitGroup
 	for w := range senders {
@@ -119,7 +120,7 @@ func TestRestoredLog(t *testing.T) {
 				t.Helper()
 				b, stopBackbone := backbonetest.OpenDir(t, dir)
 				s := partition(t, b)
-				l, stop := open(t, s, convlogtest.Stored(db.Log()), nil)
+				l, stop := open(t, s, stored.Of(db.Log()), nil)
 				stopWriter := write(t, db, s)
 				if epoch, _, err := l.Positions(t.Context()); err != nil || epoch != wantEpoch {
 					t.Errorf("epoch = %d, %v; want %d", epoch, err, wantEpoch)

@@ -2,8 +2,6 @@ package convlogtest
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -13,6 +11,7 @@ import (
 
 	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
+	"github.com/oceanchat/oceanchat/internal/app/stored"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/convlog"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
@@ -24,7 +23,7 @@ func Open(t *testing.T, db store.Log, streams ...backbone.Log) *convlog.Log {
 	t.Helper()
 	cfg := convlog.Defaults(len(streams))
 	cfg.MarkEvery = time.Millisecond
-	l := convlog.New(cfg, streams, stored{db}, slog.New(slog.DiscardHandler), func(string) {})
+	l := convlog.New(cfg, streams, stored.Of(db), slog.New(slog.DiscardHandler), func(string) {})
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- l.Run(ctx, sync.OnceFunc(func() { close(ready) })) }()
@@ -100,48 +99,3 @@ func add(t *testing.T, b *store.Batch, heads map[chat.ConversationID]store.Head,
 		}
 	}
 }
-
-// Stored is what the log reads of a database.
-func Stored(db store.Log) convlog.Stored { return stored{db} }
-
-type stored struct{ db store.Log }
-
-var _ convlog.Stored = stored{}
-
-func (s stored) Head(ctx context.Context, c chat.ConversationID) (convlog.Head, error) {
-	heads, err := s.db.Heads(ctx, []chat.ConversationID{c})
-	if err != nil || len(heads) == 0 {
-		return convlog.Head{}, err
-	}
-	h := heads[0]
-	return convlog.Head{Seq: h.Seq, Ordinal: h.Ordinal, NoticeSeq: h.NoticeSeq, SentAt: h.SentAt.UnixMilli(), Position: h.Position}, nil
-}
-
-func (s stored) Find(ctx context.Context, sender chat.UserID, c chat.ConversationID, clientMsgID string) (*flowv1.LogEntry, error) {
-	entries, err := s.db.ByDedupe(ctx, c, convlog.Dedupe(sender, c, clientMsgID))
-	for _, e := range entries {
-		var le flowv1.LogEntry
-		if err := proto.Unmarshal(e.Data, &le); err != nil {
-			return nil, fmt.Errorf("decode %s seq %d: %w", c, e.Seq, err)
-		}
-		if le.GetEntry().GetSenderId() == string(sender) && le.GetEntry().GetClientMsgId() == clientMsgID {
-			return &le, nil
-		}
-	}
-	return nil, err
-}
-
-func (s stored) Mark(ctx context.Context, partition int) (convlog.Mark, error) {
-	m, err := s.db.Mark(ctx, partition)
-	return convlog.Mark(m), err
-}
-
-func (s stored) MoveMark(ctx context.Context, partition int, from, to convlog.Mark, raise bool) (bool, error) {
-	err := s.db.MoveMark(ctx, partition, store.Mark(from), store.Mark(to), raise)
-	if errors.Is(err, store.ErrConflict) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-func (s stored) Epoch(ctx context.Context) (uint64, error) { return s.db.Epoch(ctx) }
