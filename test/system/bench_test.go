@@ -304,6 +304,7 @@ func fakeAccounts(t *testing.T, f *fakeserver.Server, base string, n int) string
 func TestBenchEnds(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
 		t.Run(sig.String(), func(t *testing.T) {
+			// Elsewhere nothing of bench lives on to end its server after a kill -9; docs/guide/bench.md says so.
 			if sig == syscall.SIGKILL && runtime.GOOS != "linux" {
 				t.Skip("only Linux ties a child to its parent's death")
 			}

@@ -142,11 +142,7 @@ func TestKilledAndKept(t *testing.T) {
 // TestLostMaster: of a Cluster one master comes back empty. Its part of presence is missed at the next renewal, and the
 // gateway registers everything again; the rest counts all the time.
 func TestLostMaster(t *testing.T) {
-	needServer(t)
-	cfg := clusterConfig(t)
-	if len(shared.nodes) == 0 {
-		t.Skip("the Cluster of OCEANCHAT_TEST_REDIS_CLUSTER is not ours to break")
-	}
+	cfg := ownCluster(t)
 	c := dial(t, cfg)
 	p := c.Presence()
 	conns, users := crowd(3000, "g1")
@@ -246,11 +242,7 @@ func TestRights(t *testing.T) {
 }
 
 func TestRightsInACluster(t *testing.T) {
-	needServer(t)
-	cfg := clusterConfig(t)
-	if len(shared.nodes) == 0 {
-		t.Skip("the Cluster of OCEANCHAT_TEST_REDIS_CLUSTER has users of its own")
-	}
+	cfg := ownCluster(t)
 	for _, s := range shared.nodes {
 		allow(t, s, "test-*", leastRights+" "+clusterRights)
 	}

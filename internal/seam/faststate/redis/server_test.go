@@ -239,6 +239,17 @@ func clusterConfig(t *testing.T) redis.Config {
 	return cfg
 }
 
+// ownCluster is clusterConfig for a test that breaks, stops or reconfigures the nodes. A Cluster that
+// OCEANCHAT_TEST_REDIS_CLUSTER names is somebody's and is spared; without that variable, as in CI, nothing is skipped.
+func ownCluster(t *testing.T) redis.Config {
+	t.Helper()
+	cfg := clusterConfig(t)
+	if len(shared.nodes) == 0 {
+		t.Skip("the Cluster of OCEANCHAT_TEST_REDIS_CLUSTER is not ours to harm")
+	}
+	return cfg
+}
+
 // defaults returns the default settings for servers, but with the patience that a busy machine needs.
 func defaults(prefix string, addrs ...string) redis.Config {
 	var root struct {

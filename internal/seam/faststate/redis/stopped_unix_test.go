@@ -21,11 +21,7 @@ func TestStopped(t *testing.T) {
 		testStopped(t, defaults("oc", s.addr), s)
 	})
 	t.Run("cluster", func(t *testing.T) {
-		needServer(t)
-		cfg := clusterConfig(t)
-		if len(shared.nodes) == 0 {
-			t.Skip("the Cluster of OCEANCHAT_TEST_REDIS_CLUSTER is not ours to stop")
-		}
+		cfg := ownCluster(t)
 		testStopped(t, cfg, shared.nodes...)
 	})
 }
