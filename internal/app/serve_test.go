@@ -3,7 +3,6 @@ package app_test
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/oceanchat/oceanchat/internal/app"
 	"github.com/oceanchat/oceanchat/internal/command"
+	"github.com/oceanchat/oceanchat/internal/freeport"
 )
 
 // The operations port tells how the process stops until everything else has: it opens first and closes last.
@@ -63,12 +63,11 @@ const patience = 20 * time.Second
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addrs, err := freeport.Take(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
+	return addrs[0]
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {

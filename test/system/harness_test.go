@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oceanchat/oceanchat/internal/freeport"
 	"github.com/oceanchat/oceanchat/test/client"
 )
 
@@ -231,15 +231,14 @@ func connect(t *testing.T, u *client.User) *client.Conn {
 	return c
 }
 
-// freeAddr returns a loopback address that nobody listens on.
+// freeAddr returns a loopback address that nobody listens on and nobody else is given.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addrs, err := freeport.Take(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
+	return addrs[0]
 }
 
 func eventually(t *testing.T, what string, cond func() bool) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/oceanchat/oceanchat/internal/freeport"
 )
 
 // Bounds on what a server may take.
@@ -39,7 +40,7 @@ type server struct {
 
 // launch starts the binary on dir and free loopback ports and waits until it is ready. The process ends with ctx.
 func launch(ctx context.Context, binary, dir string, flags ...string) (*server, error) {
-	addrs, err := freeAddrs(2)
+	addrs, err := freeport.Take(2)
 	if err != nil {
 		return nil, err
 	}
@@ -246,18 +247,4 @@ func parseMetrics(text string) (map[string]float64, error) {
 		sums[name] += v
 	}
 	return sums, nil
-}
-
-// freeAddrs returns loopback addresses that nobody listens on.
-func freeAddrs(n int) ([]string, error) {
-	var addrs []string
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer func() { _ = ln.Close() }() // all are held until all are found
-		addrs = append(addrs, ln.Addr().String())
-	}
-	return addrs, nil
 }

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/oceanchat/oceanchat/internal/config"
+	"github.com/oceanchat/oceanchat/internal/freeport"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate/redis"
 )
 
@@ -58,12 +59,12 @@ func needServer(t *testing.T) {
 }
 
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addrs, err := freeport.Take(1)
 	if err != nil {
 		return "", err
 	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+	_, port, err := net.SplitHostPort(addrs[0])
+	return port, err
 }
 
 // start runs a server with its files in dir and waits until it answers. Another process may take the port meanwhile,
