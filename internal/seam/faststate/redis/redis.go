@@ -10,11 +10,8 @@ package redis
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -24,29 +21,22 @@ import (
 
 	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/netdoor"
 )
 
 // Config says where Redis is and what may be asked of it.
 type Config struct {
-	Addrs       []string      `yaml:"addrs" default:"127.0.0.1:6379" doc:"Addresses of Redis, host:port. One for a single server; with cluster some nodes to begin with."`
-	Cluster     bool          `yaml:"cluster" default:"false" doc:"Whether it is a Redis Cluster."`
-	Username    string        `yaml:"username" doc:"The ACL user; empty is the default user."`
-	Password    config.Secret `yaml:"password" doc:"The password; empty is none."`
-	TLS         TLS           `yaml:"tls"`
-	Prefix      string        `yaml:"prefix" default:"oc" doc:"What the names of all keys begin with, so that several installations can share a server."`
-	CallTimeout time.Duration `yaml:"call_timeout" default:"1s" min:"10ms" max:"30s" doc:"How long one call may take, the wait for a connection and connecting included."`
-	PoolSize    int           `yaml:"pool_size" default:"32" min:"1" max:"10000" doc:"Most connections of one process to one server."`
-	DeniedFor   time.Duration `yaml:"denied_for" default:"25h" min:"1m" doc:"How long an ended session is remembered; more than an access token lives."`
-	LastSeenFor time.Duration `yaml:"last_seen_for" default:"2160h" min:"1m" doc:"How long it is remembered when a user was last on line."`
-	MaxValue    config.Bytes  `yaml:"max_value" default:"1MiB" min:"1KiB" doc:"Larger values are not cached."`
-}
-
-// TLS says how connections are encrypted.
-type TLS struct {
-	Enabled bool   `yaml:"enabled" default:"false" doc:"Whether to connect by TLS."`
-	CA      string `yaml:"ca" doc:"File of the certificates that sign the servers'; empty means the machine's."`
-	Cert    string `yaml:"cert" doc:"File of this client's certificate, where the servers ask for one."`
-	Key     string `yaml:"key" doc:"File of the certificate's key."`
+	Addrs       []string          `yaml:"addrs" default:"127.0.0.1:6379" doc:"Addresses of Redis, host:port. One for a single server; with cluster some nodes to begin with."`
+	Cluster     bool              `yaml:"cluster" default:"false" doc:"Whether it is a Redis Cluster."`
+	Username    string            `yaml:"username" doc:"The ACL user; empty is the default user."`
+	Password    config.Secret     `yaml:"password" doc:"The password; empty is none."`
+	TLS         netdoor.ClientTLS `yaml:"tls"`
+	Prefix      string            `yaml:"prefix" default:"oc" doc:"What the names of all keys begin with, so that several installations can share a server."`
+	CallTimeout time.Duration     `yaml:"call_timeout" default:"1s" min:"10ms" max:"30s" doc:"How long one call may take, the wait for a connection and connecting included."`
+	PoolSize    int               `yaml:"pool_size" default:"32" min:"1" max:"10000" doc:"Most connections of one process to one server."`
+	DeniedFor   time.Duration     `yaml:"denied_for" default:"25h" min:"1m" doc:"How long an ended session is remembered; more than an access token lives."`
+	LastSeenFor time.Duration     `yaml:"last_seen_for" default:"2160h" min:"1m" doc:"How long it is remembered when a user was last on line."`
+	MaxValue    config.Bytes      `yaml:"max_value" default:"1MiB" min:"1KiB" doc:"Larger values are not cached."`
 }
 
 // Validate reports what the tags can't say.
@@ -60,9 +50,6 @@ func (c Config) Validate() error {
 	}
 	if c.Prefix == "" || strings.ContainsAny(c.Prefix, "{} ") {
 		errs = append(errs, errors.New("prefix: a word without braces"))
-	}
-	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
-		errs = append(errs, errors.New("tls: cert and key belong together"))
 	}
 	return errors.Join(errs...)
 }
@@ -107,9 +94,9 @@ func (discard) Printf(context.Context, string, ...any) {}
 // options are the driver's. It must not repeat a call: the answer of one that was lost is part of what the interfaces
 // promise (whom a Put displaced, which users a Remove took off line, that a lease was not known).
 func options(cfg Config) (*redis.UniversalOptions, error) {
-	t, err := cfg.TLS.config()
+	t, err := cfg.TLS.Config()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("redis.tls: %w", err)
 	}
 	return &redis.UniversalOptions{
 		Addrs: cfg.Addrs, Username: cfg.Username, Password: string(cfg.Password), TLSConfig: t, Protocol: 2,
@@ -119,31 +106,6 @@ func options(cfg Config) (*redis.UniversalOptions, error) {
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}, nil
-}
-
-func (t TLS) config() (*tls.Config, error) {
-	if !t.Enabled {
-		return nil, nil //nolint:nilnil // without TLS there is no configuration of it
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if t.CA != "" {
-		pem, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, fmt.Errorf("read Redis's CA: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read Redis's CA: no certificate in %s", t.CA)
-		}
-	}
-	if t.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-		if err != nil {
-			return nil, fmt.Errorf("load certificate for Redis: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
 }
 
 // Ping reports whether Redis answers; of a Cluster, whether each of the masters does.

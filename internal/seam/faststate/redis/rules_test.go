@@ -417,7 +417,6 @@ func TestConfig(t *testing.T) {
 		{"no address", redis.Config{Prefix: "oc"}, "addrs: at least one"},
 		{"two singles", redis.Config{Addrs: []string{"a:1", "b:1"}, Prefix: "oc"}, "addrs: one, or cluster: true"},
 		{"a tag in the prefix", redis.Config{Addrs: []string{"a:1"}, Prefix: "{oc}"}, "prefix: a word without braces"},
-		{"a certificate without key", redis.Config{Addrs: []string{"a:1"}, Prefix: "oc", TLS: redis.TLS{Cert: "c"}}, "tls: cert and key belong together"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate/redis"
 )
 
@@ -79,10 +80,10 @@ func TestTLS(t *testing.T) {
 	}
 	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
 	cfg := defaults("oc", "127.0.0.1:"+port)
-	cfg.TLS = redis.TLS{Enabled: true, CA: ca, Cert: mine, Key: mineKey}
+	cfg.TLS = netdoor.ClientTLS{Enabled: true, CA: ca, Cert: mine, Key: mineKey}
 	c := dial(t, cfg)
 	eventually(t, "Redis answers by TLS", func() error { return c.Ping(t.Context()) })
-	for name, wrong := range map[string]redis.TLS{
+	for name, wrong := range map[string]netdoor.ClientTLS{
 		"no TLS":            {},
 		"no certificate":    {Enabled: true, CA: ca},
 		"another authority": {Enabled: true, CA: otherCA, Cert: mine, Key: mineKey},
@@ -92,7 +93,7 @@ func TestTLS(t *testing.T) {
 			t.Errorf("Ping with %s succeeded; want an error", name)
 		}
 	}
-	cfg.TLS = redis.TLS{Enabled: true, CA: key}
+	cfg.TLS = netdoor.ClientTLS{Enabled: true, CA: key}
 	if _, err := redis.New(cfg); err == nil {
 		t.Error("New with a CA that is no certificate succeeded; want an error")
 	}
