@@ -27,7 +27,8 @@ const (
 	Partition      = "partition"
 	Path           = "path"
 	Platform       = "platform"
-	Reason         = "reason" // of a fault, or why a connection closed
+	Process        = "process" // the targets that run together
+	Reason         = "reason"  // of a fault, or why a connection closed
 	RemoteAddr     = "remote_addr"
 	RequestID      = "request_id"
 	Seq            = "seq" // within a conversation

@@ -37,7 +37,8 @@ type Ops struct {
 	Config   string // the settings in effect, secrets masked already
 	Log      *slog.Logger
 
-	NoProfiles bool // leaves out /debug/pprof/
+	Trace      http.Handler // says where a message went; nil: /trace/ is left out
+	NoProfiles bool         // leaves out /debug/pprof/
 }
 
 // Handler returns the handler of these paths:
@@ -46,9 +47,10 @@ type Ops struct {
 //	/readyz         200, or 503 with {"ready":false,"failing":["store: …"]}
 //	/metrics        Prometheus or OpenMetrics text
 //	/status/config  YAML
+//	/trace/ID       JSON: where a message went
 //	/debug/pprof/   profiles
 //
-// All fields of o but the last must be set.
+// All fields of o but the last two must be set.
 func (o Ops) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", o.healthz)
@@ -59,6 +61,9 @@ func (o Ops) Handler() http.Handler {
 		ErrorHandling:     promhttp.ContinueOnError, // one broken collector must not hide the others
 		EnableOpenMetrics: true,
 	}))
+	if o.Trace != nil {
+		mux.Handle("GET /trace/{messageId}", o.Trace)
+	}
 	if o.NoProfiles {
 		return mux
 	}

@@ -42,6 +42,10 @@ type Backbone interface {
 	// signal; with group "" every instance does. fn owns data. What a slow fn lets pile up beyond
 	// a bound is dropped. stop ends it; a call under way may finish after stop returned.
 	Subscribe(subject, group string, fn func(subject string, data []byte)) (stop func(), err error)
+	// OnReconnect calls fn each time the connection is there again after it was lost, until stop is called: what was
+	// published meanwhile to subjects that nobody stores has passed this process. fn must not block. In one process there
+	// is no connection to lose, and fn is never called.
+	OnReconnect(fn func()) (stop func())
 	// Writable is nil while streams accept writes; /readyz asks it. It stores nothing in a stream.
 	Writable(ctx context.Context) error
 }

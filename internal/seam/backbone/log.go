@@ -35,6 +35,11 @@ type Log interface {
 	Append(ctx context.Context, data []byte, expect uint64) (seq uint64, err error)
 	// Info asks the stream's leader, so Last includes everything acknowledged before the call.
 	Info(ctx context.Context) (LogInfo, error)
+	// Confirm returns nil if a majority of the stream's replicas took part in something after the call began. A leader
+	// that is cut off from them goes on answering Info and Get for some seconds, and does not know what was
+	// acknowledged without it. Info behind a Confirm is by a leader that does. It costs some round trips: it is for
+	// deciding on what cannot be taken back.
+	Confirm(ctx context.Context) error
 	// Get reads one message through the leader: ErrNotFound means that it is not committed or was
 	// purged. It costs a round trip; for more than a few use Read.
 	Get(ctx context.Context, seq uint64) (Message, error)

@@ -16,7 +16,7 @@ const (
 	// PushOnline holds tasks for connected devices: prefix oc.push.online., in memory, gone with
 	// the server. When it is full, Publish answers ErrFull, in one process only after it waited for
 	// space until ctx ended. In one process it is a direct hand-over, and tasks of one topic are
-	// handled one at a time in the order published, retries included.
+	// handled one at a time in the order published, retries included; elsewhere a task may be overtaken.
 	PushOnline QueueName = "push-online"
 	// PushOffline holds tasks for the vendors' push services: prefix oc.push.offline., on disk, at
 	// most a day and 1 GiB; beyond that the oldest are dropped, as a vendor that is down must not
@@ -26,6 +26,15 @@ const (
 	// oldest are dropped. Every consumer name gets every event.
 	Events QueueName = "events"
 )
+
+// DeadQueue is how Depth names the dead-letter stream.
+const DeadQueue = "dead"
+
+// Depth is what waits in a queue, or lies in the dead-letter stream.
+type Depth struct {
+	Queue        string
+	Tasks, Bytes uint64
+}
 
 // Queue is work that is done at least once. Each task of PushOnline and PushOffline goes to one
 // consumer, so two consumer names of one queue must not have overlapping topics.

@@ -73,7 +73,7 @@ func Test(t *testing.T, open Opener) {
 }
 
 // eventually fails t unless cond holds in time; what is told then.
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !cond(); {
 		if time.Now().After(end) {

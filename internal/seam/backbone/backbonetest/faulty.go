@@ -62,7 +62,7 @@ func (f *Faulty) Always(fault Fault) {
 	f.always = fault
 }
 
-// FailReads lets the next n calls of Info, Get, Read, SeqAt and Floor fail.
+// FailReads lets the next n calls of Info, Confirm, Get, Read, SeqAt and Floor fail.
 func (f *Faulty) FailReads(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

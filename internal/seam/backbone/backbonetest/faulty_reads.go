@@ -15,6 +15,14 @@ func (f *Faulty) Info(ctx context.Context) (backbone.LogInfo, error) {
 	return f.Log.Info(ctx)
 }
 
+// Confirm implements backbone.Log.
+func (f *Faulty) Confirm(ctx context.Context) error {
+	if err := f.read(); err != nil {
+		return err
+	}
+	return f.Log.Confirm(ctx)
+}
+
 // Get implements backbone.Log.
 func (f *Faulty) Get(ctx context.Context, seq uint64) (backbone.Message, error) {
 	if err := f.read(); err != nil {

@@ -77,6 +77,10 @@ func (s *Server) Subscribe(subject, group string, fn func(string, []byte)) (func
 	return js.Subscribe(subject, group, fn)
 }
 
+// OnReconnect implements backbone.Backbone: the connection is within this process and never lost for long enough that a
+// signal would be.
+func (s *Server) OnReconnect(func()) (stop func()) { return func() {} }
+
 // Writable implements backbone.Backbone.
 func (s *Server) Writable(ctx context.Context) error {
 	if _, err := s.enter(0); err != nil {

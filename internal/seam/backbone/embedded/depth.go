@@ -1,22 +1,18 @@
 package embedded
 
 import (
+	"context"
+
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
 
-// Depth is what waits in a queue, or lies in the dead-letter stream, whose name is "dead".
-type Depth struct {
-	Queue        string
-	Tasks, Bytes uint64
-}
-
 // Depths returns what waits in the work queues and what lies in the dead-letter stream; nothing of those on disk before
 // Run is ready or while the server restarts. It asks memory only.
-func (s *Server) Depths() []Depth {
+func (s *Server) Depths(context.Context) []backbone.Depth {
 	s.online.mu.Lock()
-	out := []Depth{{string(backbone.PushOnline), uint64(s.online.tasks), uint64(s.online.bytes)}}
+	out := []backbone.Depth{{Queue: string(backbone.PushOnline), Tasks: uint64(s.online.tasks), Bytes: uint64(s.online.bytes)}}
 	s.online.mu.Unlock()
 	s.mu.Lock()
 	life, running := s.life, s.js != nil
@@ -24,7 +20,7 @@ func (s *Server) Depths() []Depth {
 	if !running || life == nil {
 		return out
 	}
-	streams := map[string]string{backbone.PushOffline.Stream(): string(backbone.PushOffline), backbone.DeadStream: "dead"}
+	streams := map[string]string{backbone.PushOffline.Stream(): string(backbone.PushOffline), backbone.DeadStream: backbone.DeadQueue}
 	info, err := life.srv.Jsz(&natsserver.JSzOptions{Accounts: true, Streams: true})
 	if err != nil { // JetStream is going down
 		return out
@@ -32,7 +28,7 @@ func (s *Server) Depths() []Depth {
 	for _, account := range info.AccountDetails {
 		for _, stream := range account.Streams {
 			if name, ok := streams[stream.Name]; ok {
-				out = append(out, Depth{name, stream.State.Msgs, stream.State.Bytes})
+				out = append(out, backbone.Depth{Queue: name, Tasks: stream.State.Msgs, Bytes: stream.State.Bytes})
 			}
 		}
 	}

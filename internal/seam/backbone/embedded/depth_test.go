@@ -29,7 +29,7 @@ func TestDepths(t *testing.T) {
 		}
 	}
 	got := map[string]uint64{}
-	for _, d := range s.Depths() {
+	for _, d := range s.Depths(t.Context()) {
 		got[d.Queue] = d.Tasks
 		if d.Tasks > 0 && d.Bytes == 0 {
 			t.Errorf("Depths: %+v; want its bytes too", d)

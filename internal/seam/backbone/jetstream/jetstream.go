@@ -33,6 +33,9 @@ const (
 type Config struct {
 	// Replicas of each stream and consumer: 1 embedded, 3 in a cluster. 0 means 1.
 	Replicas int
+	// Partitions is how many logs there are; they are marked with it, and Log refuses those that were made for another
+	// number: conversations would be looked for in other streams than the ones that hold them. 0 is not checked.
+	Partitions int
 	// LogMaxBytes bounds each partition's stream; 0 means 10 GiB.
 	LogMaxBytes int64
 	// QueueMaxBytes bounds each other stream; 0 means 1 GiB, and 256 MiB for the one in memory.
@@ -48,6 +51,8 @@ type Backbone struct {
 
 	mu   sync.Mutex // guards logs
 	logs map[int]*stream
+
+	reconnects reconnects
 }
 
 var _ backbone.Backbone = (*Backbone)(nil)
@@ -62,7 +67,9 @@ func New(conn *nats.Conn, cfg Config, log *slog.Logger) (*Backbone, error) {
 	if cfg.LogMaxBytes <= 0 {
 		cfg.LogMaxBytes = 10 << 30
 	}
-	return &Backbone{cfg: cfg, conn: conn, js: j, log: log, logs: map[int]*stream{}}, nil
+	b := &Backbone{cfg: cfg, conn: conn, js: j, log: log, logs: map[int]*stream{}}
+	b.reconnects.watch(conn)
+	return b, nil
 }
 
 // Options returns the options that a connection for New should have: it reconnects for ever, and
@@ -105,6 +112,9 @@ func (b *Backbone) Log(ctx context.Context, partition int) (backbone.Log, error)
 	}
 	s, err := b.open(ctx, b.logConfig(partition))
 	if err != nil {
+		return nil, fmt.Errorf("open log %d: %w", partition, err)
+	}
+	if err := b.checkPartitions(s); err != nil {
 		return nil, fmt.Errorf("open log %d: %w", partition, err)
 	}
 	l = &stream{b: b, name: backbone.LogStream(partition), subject: backbone.LogSubject(partition), s: s}

@@ -49,6 +49,30 @@ func (l *stream) Read(ctx context.Context, from, to uint64, fn func(backbone.Mes
 	return nil
 }
 
+// Confirm implements backbone.Log. A consumer with as many replicas as the stream is made by the majority of all servers
+// and answered for by the majority of the stream's, which are also its own.
+func (l *stream) Confirm(ctx context.Context) error {
+	c, err := l.s.CreateConsumer(ctx, js.ConsumerConfig{
+		DeliverPolicy:     js.DeliverNewPolicy,
+		AckPolicy:         js.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          l.s.CachedInfo().Config.Replicas,
+		InactiveThreshold: 30 * time.Second,
+	})
+	if err != nil {
+		return fmt.Errorf("confirm who leads %s: %w", l.name, err)
+	}
+	l.deleteConsumer(ctx, c)
+	return nil
+}
+
+// deleteConsumer does so in a second at most; a consumer that stays behind goes by itself after InactiveThreshold.
+func (l *stream) deleteConsumer(ctx context.Context, c js.Consumer) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = l.s.DeleteConsumer(ctx, c.CachedInfo().Name)
+}
+
 // rangeReader is the state of one Read.
 type rangeReader struct {
 	l        *stream
@@ -70,11 +94,7 @@ func (r *rangeReader) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("create consumer: %w", err)
 	}
-	defer func() { // one that stays behind goes by itself after InactiveThreshold
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = r.l.s.DeleteConsumer(ctx, c.CachedInfo().Name)
-	}()
+	defer r.l.deleteConsumer(ctx, c)
 	for idle := 0; r.next <= r.to && ctx.Err() == nil; {
 		n, err := r.fetch(ctx, c)
 		if err != nil {

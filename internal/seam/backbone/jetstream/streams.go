@@ -5,8 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
@@ -15,13 +18,23 @@ import (
 // incarnationKey is where a stream's metadata names its incarnation.
 const incarnationKey = "oceanchat-incarnation"
 
+// partitionsKey is where a log's metadata says how many there are.
+const partitionsKey = "oceanchat-partitions"
+
+// How long an instance tries to find or make a stream, and the pause between its attempts.
+const (
+	findTimeout = 30 * time.Second
+	findAttempt = 3 * time.Second
+	findPause   = 100 * time.Millisecond
+)
+
 // dedupe is how long a queue remembers the ids of tasks.
 const dedupe = 2 * time.Minute
 
 // logConfig never lets the server delete a message: no age, no count, and DiscardNew at the bound.
 // AllowDirect stays off, because a replica that lags would answer that a committed message is not there.
 func (b *Backbone) logConfig(partition int) js.StreamConfig {
-	return js.StreamConfig{
+	c := js.StreamConfig{
 		Name:      backbone.LogStream(partition),
 		Subjects:  []string{backbone.LogSubject(partition)},
 		Retention: js.LimitsPolicy,
@@ -30,6 +43,19 @@ func (b *Backbone) logConfig(partition int) js.StreamConfig {
 		MaxBytes:  b.cfg.LogMaxBytes,
 		Replicas:  b.cfg.Replicas,
 	}
+	if b.cfg.Partitions > 0 {
+		c.Metadata = map[string]string{partitionsKey: strconv.Itoa(b.cfg.Partitions)}
+	}
+	return c
+}
+
+// checkPartitions refuses a log that was made for another number of partitions.
+func (b *Backbone) checkPartitions(s js.Stream) error {
+	have := s.CachedInfo().Config.Metadata[partitionsKey]
+	if want := strconv.Itoa(b.cfg.Partitions); b.cfg.Partitions > 0 && have != "" && have != want {
+		return fmt.Errorf("the log was made with %s partitions, log.partitions is %s; changing it is not supported yet", have, want)
+	}
+	return nil
 }
 
 func (b *Backbone) queueConfig(q backbone.QueueName) js.StreamConfig {
@@ -77,14 +103,7 @@ func (b *Backbone) queueBytes(def int64) int64 {
 // open returns the stream, making it where the server says that it does not exist. Of an existing
 // one only the size limit is brought up to date; what else an operator changed stays.
 func (b *Backbone) open(ctx context.Context, c js.StreamConfig) (js.Stream, error) {
-	s, err := b.js.Stream(ctx, c.Name)
-	if errors.Is(err, js.ErrStreamNotFound) {
-		c.Metadata = map[string]string{incarnationKey: rand.Text()}
-		s, err = b.js.CreateStream(ctx, c)
-		if errors.Is(err, js.ErrStreamNameAlreadyInUse) { // another instance was faster
-			s, err = b.js.Stream(ctx, c.Name)
-		}
-	}
+	s, err := b.find(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", c.Name, err)
 	}
@@ -97,6 +116,56 @@ func (b *Backbone) open(ctx context.Context, c js.StreamConfig) (js.Stream, erro
 		return nil, fmt.Errorf("resize stream %s: %w", c.Name, err)
 	}
 	return s, nil
+}
+
+// find returns the stream, made if need be. In a cluster that takes patience: another instance may be making it, or have
+// made it while the server that answers does not know yet; and there may be no leader for a moment.
+func (b *Backbone) find(ctx context.Context, c js.StreamConfig) (js.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	c.Metadata = maps.Clone(c.Metadata)
+	if c.Metadata == nil {
+		c.Metadata = map[string]string{}
+	}
+	c.Metadata[incarnationKey] = rand.Text()
+	var why error // the server's own words, which say more than the end of ctx
+	for {
+		s, err := b.findOnce(ctx, c)
+		if err == nil || !passing(err) {
+			return s, err
+		}
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, why
+		case <-time.After(findPause):
+		}
+	}
+}
+
+// findOnce bounds its patience: what is asked of a stream that has no leader yet is never answered.
+func (b *Backbone) findOnce(ctx context.Context, c js.StreamConfig) (js.Stream, error) {
+	ask := func(f func(context.Context) (js.Stream, error)) (js.Stream, error) {
+		ctx, cancel := context.WithTimeout(ctx, findAttempt)
+		defer cancel()
+		return f(ctx)
+	}
+	s, err := ask(func(ctx context.Context) (js.Stream, error) { return b.js.Stream(ctx, c.Name) })
+	if errors.Is(err, js.ErrStreamNotFound) {
+		return ask(func(ctx context.Context) (js.Stream, error) { return b.js.CreateStream(ctx, c) })
+	}
+	return s, err
+}
+
+// passing tells whether an error of find may be none a moment later.
+func passing(err error) bool {
+	var api *js.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode == js.JSErrCodeStreamNameInUse || api.Code == 503
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders)
 }
 
 // OpenDead makes the dead-letter stream where it does not exist. Queue does so by itself.
