@@ -18,11 +18,15 @@ import (
 // generated clients take a Network as their connection. It is safe for concurrent use.
 //
 // Request and answer belong to the caller alone: nothing is shared with the other side. Of the context, Identity,
-// request id, the span of a trace, deadline and cancellation cross, and nothing else. Only unary calls are supported.
+// request id, the span of a trace and the deadline cross, and nothing else. A caller that is cancelled is let go at
+// once, but a handler may go on until the deadline: cancellation reaches it in process and by gRPC, not by NATS.
+// Between processes a call without a deadline gets one of 30 s. Only unary calls are supported.
 //
 // Every error is a *fault.Error with all its fields but the cause, which stays on the side where it happened and is
 // logged there; what was no fault, a panic included, is INTERNAL. A call that ended with its context is
-// OUTCOME_UNKNOWN. A service that nobody serves (yet) is OVERLOADED, a method that its service lacks UNKNOWN_METHOD.
+// OUTCOME_UNKNOWN, as is one whose answer was lost. A service that nobody serves (yet), or whose instance has more to do
+// than it may, is OVERLOADED: nothing was done. A method that its service lacks is UNKNOWN_METHOD. No call that may have
+// been executed is ever repeated by the network.
 type Network interface {
 	grpc.ClientConnInterface
 	// Gateway returns the connection to one ws-gateway instance. Calls to one that is gone fail with OVERLOADED.
@@ -35,6 +39,9 @@ type Host interface {
 	// ServeGateway makes services reachable under a gateway's id until stop is called; calls that are under way then
 	// finish. Serving an id twice panics; stop may be called more than once.
 	ServeGateway(id chat.GatewayID, register func(grpc.ServiceRegistrar)) (stop func())
+	// ServeShard makes this instance one of those that get the calls of a shard of the target (see WithShard), until stop
+	// is called. What it serves is what is registered. Where instances cannot be told apart it does nothing.
+	ServeShard(target, shard string) (stop func())
 }
 
 // Identity is who a request acts for. It crosses the seam with the context.

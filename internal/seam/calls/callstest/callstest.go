@@ -17,19 +17,44 @@ import (
 // be served on the Host later too. It registers its own clean-up on t.
 type Open func(t *testing.T, register func(calls.Host)) calls.Network
 
+// test is one rule.
+type test struct {
+	name string
+	run  func(*testing.T, Open)
+}
+
+func runAll(t *testing.T, open Open, tests []test) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { tt.run(t, open) })
+	}
+}
+
 // TestNetwork runs every rule of calls.Network and calls.Host.
 func TestNetwork(t *testing.T, open Open) {
-	tests := []struct {
-		name string
-		run  func(*testing.T, Open)
-	}{
+	TestCalls(t, open)
+	runAll(t, open, []test{
+		{"gateways are addressed by id", testGateways},
+		{"a gateway that stopped is gone", testGatewayStops},
+	})
+}
+
+// TestCancellation is for networks by which the handler learns that its caller gave up.
+func TestCancellation(t *testing.T, open Open) {
+	runAll(t, open, []test{{"cancellation reaches the handler", testCancel}})
+}
+
+// TestCalls runs the rules of networks that know targets, but not gateways by their ids.
+func TestCalls(t *testing.T, open Open) {
+	runAll(t, open, []test{
 		{"answer", testAnswer},
 		{"faults cross with all fields", testFaults},
 		{"other errors become internal", testForeignErrors},
 		{"a panic is one failed call", testPanic},
 		{"identity and request id cross", testIdentity},
 		{"nothing else of the context crosses", testHiddenValues},
-		{"cancellation reaches the handler", testCancel},
+		{"the span of a trace crosses", testTrace},
+		{"a caller that gives up is let go", testGiveUp},
 		{"deadline becomes a fault", testDeadline},
 		{"an ended context makes no call", testEnded},
 		{"request and answer are nobody else's", testOwnership},
@@ -40,12 +65,9 @@ func TestNetwork(t *testing.T, open Open) {
 		{"service that is not served", testNotServed},
 		{"registering twice panics", testRegisterTwice},
 		{"streams are refused", testStreams},
-		{"gateways are addressed by id", testGateways},
-		{"a gateway that stopped is gone", testGatewayStops},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { tt.run(t, open) })
-	}
+		{"answers of 4 MiB", testLarge},
+		{"a shard is a hint", testShard},
+	})
 }
 
 // hello is the body of the borrowed method.

@@ -2,12 +2,14 @@ package callstest
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	authv1 "github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1"
 	presencev1 "github.com/oceanchat/oceanchat/gen/oceanchat/presence/v1"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 )
 
@@ -71,6 +73,67 @@ func waitForEnd(started, ended chan struct{}) hello {
 	}
 }
 
+// testTrace: what is traced on one side is traced on the other, as one trace.
+func testTrace(t *testing.T, open Open) {
+	var parent, state string
+	client := serve(t, open, func(ctx context.Context, _ *presencev1.HelloRequest) (*presencev1.HelloResponse, error) {
+		parent, state = obs.TraceParent(ctx)
+		return &presencev1.HelloResponse{}, nil
+	})
+	const wantParent, wantState = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=b"
+	for _, want := range [][2]string{{wantParent, wantState}, {wantParent, ""}, {"", ""}} {
+		if _, err := client.Hello(obs.WithTraceParent(t.Context(), want[0], want[1]), conns("a")); err != nil {
+			t.Fatalf("Hello = %v; want no error", err)
+		}
+		if got := [2]string{parent, state}; got != want {
+			t.Errorf("the handler is in span %q; want %q", got, want)
+		}
+	}
+}
+
+// untilEnd is a handler that works until its context ends, called any number of times.
+func untilEnd(started, ended chan struct{}) hello {
+	return func(ctx context.Context, _ *presencev1.HelloRequest) (*presencev1.HelloResponse, error) {
+		select {
+		case started <- struct{}{}:
+		default:
+		}
+		<-ctx.Done()
+		select {
+		case ended <- struct{}{}:
+		default:
+		}
+		return nil, ctx.Err()
+	}
+}
+
+// testGiveUp: a handler that is not told ends by the deadline that it was. On a busy machine the deadline may pass
+// before the handler is reached; then there is a longer one.
+func testGiveUp(t *testing.T, open Open) {
+	started, ended := make(chan struct{}, 1), make(chan struct{}, 1)
+	client := serve(t, open, untilEnd(started, ended))
+	for d := 10 * short; ; d *= 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		go func() {
+			select {
+			case <-started:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		_, err := client.Hello(ctx, conns("a"))
+		if !fault.IsReason(err, fault.OutcomeUnknown) {
+			t.Errorf("Hello, given up = %v; want %s", err, fault.OutcomeUnknown)
+		}
+		cancelled := errors.Is(ctx.Err(), context.Canceled)
+		cancel()
+		if cancelled {
+			<-ended
+			return
+		}
+	}
+}
+
 func testCancel(t *testing.T, open Open) {
 	started, ended := make(chan struct{}), make(chan struct{})
 	client := serve(t, open, waitForEnd(started, ended))
@@ -87,15 +150,22 @@ func testCancel(t *testing.T, open Open) {
 }
 
 func testDeadline(t *testing.T, open Open) {
-	started, ended := make(chan struct{}), make(chan struct{})
-	client := serve(t, open, waitForEnd(started, ended))
-	ctx, cancel := context.WithTimeout(t.Context(), short)
-	defer cancel()
-	_, err := client.Hello(ctx, conns("a"))
-	if f := fault.Of(err); f == nil || f.Code != fault.Unavailable || f.Reason != fault.OutcomeUnknown {
-		t.Errorf("Hello past its deadline = %v; want UNAVAILABLE / %s", err, fault.OutcomeUnknown)
+	started, ended := make(chan struct{}, 1), make(chan struct{}, 1)
+	client := serve(t, open, untilEnd(started, ended))
+	for d := short; ; d *= 2 { // as in testGiveUp
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		_, err := client.Hello(ctx, conns("a"))
+		cancel()
+		if f := fault.Of(err); f == nil || f.Code != fault.Unavailable || f.Reason != fault.OutcomeUnknown {
+			t.Errorf("Hello past its deadline = %v; want UNAVAILABLE / %s", err, fault.OutcomeUnknown)
+		}
+		select {
+		case <-started:
+			<-ended
+			return
+		default:
+		}
 	}
-	<-ended
 }
 
 func testEnded(t *testing.T, open Open) {

@@ -3,6 +3,7 @@ package callstest
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -72,6 +73,51 @@ func testConcurrent(t *testing.T, open Open) {
 		})
 	}
 	wg.Wait()
+}
+
+// testLarge: history and sync answer with as much.
+func testLarge(t *testing.T, open Open) {
+	const size = 4 << 20
+	client := serve(t, open, func(_ context.Context, r *presencev1.HelloRequest) (*presencev1.HelloResponse, error) {
+		return &presencev1.HelloResponse{Displaced: conns(strings.Repeat(r.GetConnections()[0].GetConnectionId(), size)).GetConnections()}, nil
+	})
+	var wg sync.WaitGroup
+	for _, letter := range []string{"a", "b", "c"} {
+		wg.Go(func() {
+			got, err := client.Hello(t.Context(), conns(letter))
+			if err != nil || got.GetDisplaced()[0].GetConnectionId() != strings.Repeat(letter, size) {
+				t.Errorf("Hello(%s) = %d bytes, %v; want %d times the letter", letter, proto.Size(got), err, size)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// testShard: whether somebody serves the shard or not, the call is answered.
+func testShard(t *testing.T, open Open) {
+	var host calls.Host
+	n := open(t, func(h calls.Host) {
+		host = h
+		presencev1.RegisterPresenceInternalServiceServer(h, presence{hello: echo})
+	})
+	client := presencev1.NewPresenceInternalServiceClient(n)
+	call := func(when string) {
+		t.Helper()
+		for _, shard := range []string{"7", "8", "not one.word", ""} {
+			if _, err := client.Hello(calls.WithShard(t.Context(), shard), conns("a")); err != nil {
+				t.Errorf("Hello for shard %q %s = %v; want no error", shard, when, err)
+			}
+		}
+	}
+	call("that nobody serves")
+	stop := host.ServeShard("presence", "7")
+	host.ServeShard("presence", "7")() // the same once more changes nothing
+	call("while 7 is served")
+	stop()
+	call("after 7 was served")
+	t.Cleanup(host.ServeShard("presence", "7"))
+	stop()
+	call("that is served again")
 }
 
 func testRegisterTwice(t *testing.T, open Open) {

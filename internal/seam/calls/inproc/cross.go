@@ -2,27 +2,21 @@ package inproc
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"runtime/debug"
-	"slices"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
-	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 )
 
-// crossing is the context of a handler: the caller's deadline and cancellation, and none of its values.
-type crossing struct{ caller context.Context }
+// crossed is the context of a handler: the caller's deadline and cancellation, and none of its values.
+type crossed struct{ caller context.Context }
 
 // serverContext returns what the handler gets of the caller's context.
 func serverContext(caller context.Context) context.Context {
-	ctx := obs.CrossTrace(caller, crossing{caller})
+	ctx := obs.CrossTrace(caller, crossed{caller})
 	if id := calls.IdentityOf(caller); id != (calls.Identity{}) {
 		ctx = calls.WithIdentity(ctx, id)
 	}
@@ -32,62 +26,26 @@ func serverContext(caller context.Context) context.Context {
 	return ctx
 }
 
-func (c crossing) Deadline() (time.Time, bool) { return c.caller.Deadline() }
-func (c crossing) Done() <-chan struct{}       { return c.caller.Done() }
-func (c crossing) Err() error                  { return c.caller.Err() }
-func (crossing) Value(any) any                 { return nil }
+func (c crossed) Deadline() (time.Time, bool) { return c.caller.Deadline() }
+func (c crossed) Done() <-chan struct{}       { return c.caller.Done() }
+func (c crossed) Err() error                  { return c.caller.Err() }
+func (crossed) Value(any) any                 { return nil }
 
 // AfterFunc spares package context the goroutine that it would start for each context derived from a foreign one.
-func (c crossing) AfterFunc(f func()) func() bool { return context.AfterFunc(c.caller, f) }
+func (c crossed) AfterFunc(f func()) func() bool { return context.AfterFunc(c.caller, f) }
 
-// panicError is a panic of a handler.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func newPanicError(v any) *panicError { return &panicError{v, debug.Stack()} }
-
-// Error leaves the stack to the log.
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
-
-// cross returns err as the caller gets it: a fault of its own with all public fields and without the cause. The cause
-// is logged here, once, as it goes no further.
-func (n *Network) cross(ctx context.Context, fullMethod string, err error) *fault.Error {
-	f := *faultOf(fullMethod, err)
-	n.logCause(ctx, fullMethod, &f)
-	f.Fields = slices.Clone(f.Fields)
-	f.Err = nil
-	return &f
-}
-
-func (n *Network) logCause(ctx context.Context, fullMethod string, f *fault.Error) {
-	if f.Err == nil {
-		return
+// copyMessage makes to a copy of from, nothing shared. Both are messages of one type.
+func copyMessage(to, from any) error {
+	dst, ok := to.(proto.Message)
+	src, ok2 := from.(proto.Message)
+	if !ok || !ok2 {
+		return fmt.Errorf("copy %T to %T: both must be protobuf messages", from, to)
 	}
-	level := slog.LevelDebug // the caller's time-outs and what is the client's fault
-	if f.Code == fault.Internal || f.Code == fault.Unimplemented {
-		level = slog.LevelError
-	} else if f.Code == fault.Unavailable && ctx.Err() == nil {
-		level = slog.LevelWarn
+	// A nil answer without an error is a mistake of the handler, and a nil message of the caller.
+	if !src.ProtoReflect().IsValid() || !dst.ProtoReflect().IsValid() {
+		return fmt.Errorf("copy %T to %T: a message is nil", from, to)
 	}
-	attrs := []slog.Attr{
-		slog.String(obs.Method, fullMethod), slog.String(obs.Reason, string(f.Reason)), slog.Any(obs.Err, f.Err),
-		slog.String(obs.RequestID, calls.RequestID(ctx)),
-	}
-	if p := (*panicError)(nil); errors.As(f.Err, &p) {
-		attrs = append(attrs, slog.String("stack", string(p.stack)))
-	}
-	n.log.LogAttrs(ctx, level, "call failed", attrs...)
-}
-
-// faultOf is fault.Of, and knows the answer of generated code for a method that the service did not write.
-func faultOf(fullMethod string, err error) *fault.Error {
-	if f := (*fault.Error)(nil); errors.As(err, &f) {
-		return f
-	}
-	if status.Code(err) == codes.Unimplemented {
-		return fault.Wrap(err, fault.UnknownMethod, "method %s is not implemented", fullMethod)
-	}
-	return fault.Of(err)
+	proto.Reset(dst)
+	proto.Merge(dst, src) // panics when the types differ, which Method.Call turns into an error
+	return nil
 }

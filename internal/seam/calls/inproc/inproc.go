@@ -10,34 +10,27 @@ package inproc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
+	"github.com/oceanchat/oceanchat/internal/seam/calls/crossing"
 )
-
-// retryAfter is the advice when a service is not served (yet): services of one process are up within moments.
-const retryAfter = time.Second
-
-var errStreams = errors.New("streams are not supported by the calls seam")
 
 // Network is every service of this process. It is a calls.Network and a calls.Host at once and safe for concurrent
 // use. Use New.
 type Network struct {
 	log      *slog.Logger
 	observer *calls.Observer // nil: nobody watches
-	services table
+	services crossing.Table
 
 	mu       sync.RWMutex // guards gateways
-	gateways map[chat.GatewayID]*table
+	gateways map[chat.GatewayID]*crossing.Table
 }
 
 var (
@@ -47,7 +40,7 @@ var (
 
 // New returns a Network that serves nothing yet. Causes of internal errors go to log.
 func New(log *slog.Logger) *Network {
-	return &Network{log: log, gateways: make(map[chat.GatewayID]*table)}
+	return &Network{log: log, gateways: make(map[chat.GatewayID]*crossing.Table)}
 }
 
 // Watch lets o see every call. It must be called before the first one.
@@ -55,7 +48,9 @@ func (n *Network) Watch(o *calls.Observer) { n.observer = o }
 
 // RegisterService makes the methods of impl callable at once. As in gRPC, it panics if the service is registered
 // already or impl does not implement it: both are mistakes of the program.
-func (n *Network) RegisterService(desc *grpc.ServiceDesc, impl any) { n.services.register(desc, impl) }
+func (n *Network) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	n.services.RegisterService(desc, impl)
+}
 
 // Invoke runs the method here and now. A service that is not registered (yet) is UNAVAILABLE, a method that its
 // service does not have is UNIMPLEMENTED. Options are ignored.
@@ -65,7 +60,7 @@ func (n *Network) Invoke(ctx context.Context, fullMethod string, args, reply any
 
 // NewStream always fails: the seam has unary calls only.
 func (n *Network) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, errStreams
+	return nil, crossing.ErrStreams
 }
 
 // Gateway returns the connection to one gateway instance, whether it is served now or not.
@@ -74,7 +69,7 @@ func (n *Network) Gateway(id chat.GatewayID) grpc.ClientConnInterface { return g
 // ServeGateway makes services callable under a gateway's id until stop is called; calls that are under way then
 // finish. It panics if the id is served already. stop may be called more than once.
 func (n *Network) ServeGateway(id chat.GatewayID, register func(grpc.ServiceRegistrar)) (stop func()) {
-	t := new(table)
+	t := new(crossing.Table)
 	register(t)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -91,18 +86,21 @@ func (n *Network) ServeGateway(id chat.GatewayID, register func(grpc.ServiceRegi
 	}
 }
 
-func (n *Network) gateway(id chat.GatewayID) *table {
+// ServeShard does nothing: there is one instance.
+func (n *Network) ServeShard(string, string) (stop func()) { return func() {} }
+
+func (n *Network) gateway(id chat.GatewayID) *crossing.Table {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.gateways[id]
 }
 
 // invoke returns nil or a *fault.Error.
-func (n *Network) invoke(ctx context.Context, t *table, fullMethod string, args, reply any) error {
+func (n *Network) invoke(ctx context.Context, t *crossing.Table, fullMethod string, args, reply any) error {
 	if err := ctx.Err(); err != nil {
 		return fault.Of(err)
 	}
-	m, f := t.find(fullMethod)
+	m, f := t.Find(fullMethod)
 	if f == nil {
 		return n.serve(ctx, m, fullMethod, args, reply)
 	}
@@ -110,11 +108,11 @@ func (n *Network) invoke(ctx context.Context, t *table, fullMethod string, args,
 }
 
 // serve calls the handler, watched. It returns nil or a *fault.Error.
-func (n *Network) serve(ctx context.Context, m method, fullMethod string, args, reply any) error {
+func (n *Network) serve(ctx context.Context, m crossing.Method, fullMethod string, args, reply any) error {
 	inner, serving := n.observer.Serve(ctx, fullMethod)
-	err := m.call(inner, args, reply)
+	err := m.Call(serverContext(inner), func(in any) error { return copyMessage(in, args) }, func(out any) error { return copyMessage(reply, out) })
 	if err != nil {
-		err = n.cross(ctx, fullMethod, err)
+		err = crossing.Fault(ctx, n.log, fullMethod, err)
 	}
 	serving.Done(err)
 	return err
@@ -130,18 +128,12 @@ type gateway struct {
 func (g gateway) Invoke(ctx context.Context, fullMethod string, args, reply any, _ ...grpc.CallOption) error {
 	t := g.n.gateway(g.id)
 	if t == nil {
-		return fault.New(fault.Overloaded, "gateway %s is gone", g.id).After(retryAfter)
+		return crossing.NotServed(nil, "gateway %s is gone", g.id)
 	}
 	return g.n.invoke(ctx, t, fullMethod, args, reply)
 }
 
 // NewStream always fails: the seam has unary calls only.
 func (g gateway) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, errStreams
-}
-
-// service returns the service part of "/service/Method".
-func service(fullMethod string) string {
-	name, _, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
-	return name
+	return nil, crossing.ErrStreams
 }

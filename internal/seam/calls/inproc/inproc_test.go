@@ -20,11 +20,14 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestNetwork(t *testing.T) {
-	callstest.TestNetwork(t, func(t *testing.T, register func(calls.Host)) calls.Network {
-		n := inproc.New(slog.New(slog.DiscardHandler))
-		register(n)
-		return n
-	})
+	callstest.TestNetwork(t, open)
+	callstest.TestCancellation(t, open)
+}
+
+func open(_ *testing.T, register func(calls.Host)) calls.Network {
+	n := inproc.New(slog.New(slog.DiscardHandler))
+	register(n)
+	return n
 }
 
 type server struct {
@@ -97,17 +100,6 @@ func TestWrongMessageType(t *testing.T) {
 	}
 }
 
-// BenchmarkCall is a small call with an identity: what each step of a message's way costs.
 func BenchmarkCall(b *testing.B) {
-	n := inproc.New(slog.New(slog.DiscardHandler))
-	presencev1.RegisterPresenceInternalServiceServer(n, server{})
-	client := presencev1.NewPresenceInternalServiceClient(n)
-	ctx := calls.WithIdentity(b.Context(), calls.Identity{UserID: "u1", SessionID: "s1", DeviceID: "d1"})
-	req := &presencev1.LookupRequest{UserIds: []string{"u1", "u2"}}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := client.Lookup(ctx, req); err != nil {
-			b.Fatal(err)
-		}
-	}
+	callstest.Benchmark(b, func(_ *testing.B, register func(calls.Host)) calls.Network { return open(nil, register) })
 }
