@@ -102,7 +102,8 @@ type Sessions interface {
 type PushToken struct {
 	UserID       chat.UserID
 	DeviceID     chat.DeviceID
-	Provider     int32 // pushv1.Provider
+	SessionID    chat.SessionID // that registered it; empty in what earlier versions stored
+	Provider     int32          // pushv1.Provider
 	Token        string
 	AppID        string
 	Environment  int32 // pushv1.Environment
@@ -117,6 +118,9 @@ type PushTokens interface {
 	Put(ctx context.Context, t PushToken) error
 	// Delete removes the tokens of a device registered at or before the given time; none is no error.
 	Delete(ctx context.Context, u chat.UserID, d chat.DeviceID, before time.Time) error
+	// EndSession removes the tokens of a device that the session registered. Of those that name no session, which earlier
+	// versions stored, it removes what was registered at or before the given time. None is no error.
+	EndSession(ctx context.Context, u chat.UserID, d chat.DeviceID, s chat.SessionID, before time.Time) error
 	// OfUsers returns all tokens of users.
 	OfUsers(ctx context.Context, users []chat.UserID) ([]PushToken, error)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"github.com/oceanchat/oceanchat/internal/seam/store"
 )
@@ -59,4 +60,11 @@ func onlyDuplicates(err error) ([]mongo.BulkWriteError, error) {
 		}
 	}
 	return be.WriteErrors, nil
+}
+
+// Away tells whether err, of Open, says that no server could be reached or none could be chosen, which may pass. Others
+// are for an operator to mend.
+func Away(err error) bool {
+	var none topology.ServerSelectionError
+	return mongo.IsNetworkError(err) || mongo.IsTimeout(err) || errors.As(err, &none) || errors.Is(err, context.DeadlineExceeded)
 }

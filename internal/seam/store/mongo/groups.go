@@ -91,11 +91,11 @@ func (s Groups) Create(ctx context.Context, g store.Group, c store.Change) error
 	return nil
 }
 
-// Get implements store.Groups.
+// Get implements store.Groups. The read is linearizable, as permissions are cached by it.
 func (s Groups) Get(ctx context.Context, ids []chat.GroupID) (gs []store.Group, err error) {
 	ctx, cancel := s.db.bound(ctx)
 	defer cancel()
-	err = byKeys(ctx, s.coll(), texts(ids), func(d groupDoc) error {
+	err = byKeys(ctx, s.db.strict.Collection(groups), texts(ids), func(d groupDoc) error {
 		gs = append(gs, d.group())
 		return nil
 	})

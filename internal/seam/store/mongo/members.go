@@ -80,13 +80,15 @@ func (db *DB) putMembers(ctx context.Context, ms []store.Member, version int64) 
 	return forward(ctx, db.data.Collection(members), "v", steps)
 }
 
-func (s Members) coll() *mongo.Collection { return s.db.data.Collection(members) }
+// strict is for what is cached of a version of a group, or must hold all that the log has: a primary that was replaced
+// without knowing it yet does not answer.
+func (s Members) strict() *mongo.Collection { return s.db.strict.Collection(members) }
 
 // list reads the members that a query finds.
-func (s Members) list(ctx context.Context, filter bson.D, opts ...options.Lister[options.FindOptions]) (ms []store.Member, err error) {
+func (s Members) list(ctx context.Context, from *mongo.Database, filter bson.D, opts ...options.Lister[options.FindOptions]) (ms []store.Member, err error) {
 	ctx, cancel := s.db.bound(ctx)
 	defer cancel()
-	ds, err := find[memberDoc](ctx, s.coll(), filter, opts...)
+	ds, err := find[memberDoc](ctx, from.Collection(members), filter, opts...)
 	for _, d := range ds {
 		ms = append(ms, d.member())
 	}
@@ -101,7 +103,7 @@ func (s Members) Get(ctx context.Context, g chat.GroupID, users []chat.UserID) (
 	for i, u := range users {
 		ids[i] = memberKey(g, u)
 	}
-	err = byKeys(ctx, s.coll(), ids, func(d memberDoc) error {
+	err = byKeys(ctx, s.strict(), ids, func(d memberDoc) error {
 		ms = append(ms, d.member())
 		return nil
 	})
@@ -121,7 +123,7 @@ func (s Members) Present(ctx context.Context, g chat.GroupID, offset, limit int)
 		return nil, nil
 	}
 	o := options.Find().SetSort(fields("-r", "j", "u")).SetSkip(int64(max(offset, 0))).SetLimit(int64(limit))
-	ms, err := s.list(ctx, present(g), o)
+	ms, err := s.list(ctx, s.db.data, present(g), o)
 	if err != nil {
 		return nil, fmt.Errorf("read members of group %s: %w", g, err)
 	}
@@ -133,7 +135,7 @@ func (s Members) PresentIDs(ctx context.Context, g chat.GroupID) ([]chat.UserID,
 	ctx, cancel := s.db.bound(ctx)
 	defer cancel()
 	only := bson.D{{Key: "u", Value: 1}, {Key: "_id", Value: 0}}
-	ds, err := find[memberDoc](ctx, s.coll(), present(g), options.Find().SetProjection(only).SetBatchSize(10_000))
+	ds, err := find[memberDoc](ctx, s.strict(), present(g), options.Find().SetProjection(only).SetBatchSize(10_000))
 	if err != nil {
 		return nil, fmt.Errorf("list members of group %s: %w", g, explain(ctx, err))
 	}
@@ -146,7 +148,7 @@ func (s Members) PresentIDs(ctx context.Context, g chat.GroupID) ([]chat.UserID,
 
 // Ever implements store.Members.
 func (s Members) Ever(ctx context.Context, g chat.GroupID) ([]store.Member, error) {
-	ms, err := s.list(ctx, where("g", string(g)))
+	ms, err := s.list(ctx, s.db.strict, where("g", string(g)))
 	if err != nil {
 		return nil, fmt.Errorf("read members of group %s: %w", g, err)
 	}
@@ -155,7 +157,7 @@ func (s Members) Ever(ctx context.Context, g chat.GroupID) ([]store.Member, erro
 
 // OfUser implements store.Members.
 func (s Members) OfUser(ctx context.Context, u chat.UserID) ([]store.Member, error) {
-	ms, err := s.list(ctx, where("u", string(u)))
+	ms, err := s.list(ctx, s.db.strict, where("u", string(u)))
 	if err != nil {
 		return nil, fmt.Errorf("list memberships of %s: %w", u, err)
 	}

@@ -37,6 +37,7 @@ type tokenDoc struct {
 	Environment  int32         `bson:"e"`
 	Language     string        `bson:"l"`
 	RegisteredAt bson.DateTime `bson:"t"`
+	Session      string        `bson:"s,omitempty"` // absent in what earlier versions stored
 }
 
 // address returns the key of a token: a hash, as vendors' tokens may be thousands of bytes long.
@@ -69,6 +70,7 @@ func (p PushTokens) put(ctx context.Context, t store.PushToken) error {
 	d := tokenDoc{
 		Key: address(t), N: n, User: string(t.UserID), Device: string(t.DeviceID), Provider: t.Provider,
 		Token: t.Token, AppID: t.AppID, Environment: t.Environment, Language: t.Language, RegisteredAt: millis(t.RegisteredAt),
+		Session: string(t.SessionID),
 	}
 	for {
 		_, err := p.coll().ReplaceOne(ctx, byKey(d.Key), d, options.Replace().SetUpsert(true))
@@ -105,6 +107,18 @@ func (p PushTokens) Delete(ctx context.Context, u chat.UserID, d chat.DeviceID, 
 	return nil
 }
 
+// EndSession implements store.PushTokens.
+func (p PushTokens) EndSession(ctx context.Context, u chat.UserID, d chat.DeviceID, s chat.SessionID, before time.Time) error {
+	ctx, cancel := p.db.bound(ctx)
+	defer cancel()
+	unnamed := bson.D{{Key: "s", Value: bson.D{{Key: "$exists", Value: false}}}, {Key: "t", Value: bson.D{{Key: "$lte", Value: millis(before)}}}}
+	its := append(ofDevice(u, d), bson.E{Key: "$or", Value: bson.A{where("s", string(s)), unnamed}})
+	if _, err := p.coll().DeleteMany(ctx, its); err != nil {
+		return fmt.Errorf("delete push tokens of session %s of %s: %w", s, u, explain(ctx, err))
+	}
+	return nil
+}
+
 // OfUsers implements store.PushTokens.
 func (p PushTokens) OfUsers(ctx context.Context, users []chat.UserID) (ts []store.PushToken, err error) {
 	ctx, cancel := p.db.bound(ctx)
@@ -130,5 +144,6 @@ func (d tokenDoc) token() store.PushToken {
 	return store.PushToken{
 		UserID: chat.UserID(d.User), DeviceID: chat.DeviceID(d.Device), Provider: d.Provider, Token: d.Token, AppID: d.AppID,
 		Environment: d.Environment, Language: d.Language, RegisteredAt: timeOf(d.RegisteredAt),
+		SessionID: chat.SessionID(d.Session),
 	}
 }

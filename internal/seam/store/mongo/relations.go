@@ -100,12 +100,12 @@ func (d *sideDoc) set(r store.Relation) {
 
 func (s Relations) coll() *mongo.Collection { return s.db.data.Collection(relations) }
 
-// Get implements store.Relations.
+// Get implements store.Relations. The read is linearizable, as decisions are cached by it.
 func (s Relations) Get(ctx context.Context, a, b chat.UserID) (ab, ba store.Relation, err error) {
 	ctx, cancel := s.db.bound(ctx)
 	defer cancel()
 	none := newPair(a, b)
-	d, err := one[pairDoc](ctx, s.coll(), none.Rev.Key)
+	d, err := one[pairDoc](ctx, s.db.strict.Collection(relations), none.Rev.Key)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		d, err = none, nil
 	}

@@ -141,10 +141,11 @@ func (r *things) sessions() thing {
 
 func (r *things) tokens() thing {
 	t := store.PushToken{UserID: r.user(), DeviceID: r.device(), Provider: 1, Token: fmt.Sprint(r.IntN(4)), RegisteredAt: r.at()}
-	u, d, before := r.user(), r.device(), r.at()
+	t.SessionID = []chat.SessionID{"", "s1", "s2"}[r.IntN(3)]
+	u, d, before, mine := r.user(), r.device(), r.at(), t.SessionID
 	return thing{"token", func(ctx context.Context, s storetest.Stores) any {
 		err := s.PushTokens.Put(ctx, t)
-		err2 := s.PushTokens.Delete(ctx, u, d, before)
+		err2 := errors.Join(s.PushTokens.Delete(ctx, u, d, before), s.PushTokens.EndSession(ctx, t.UserID, d, mine, before))
 		all, err3 := s.PushTokens.OfUsers(ctx, []chat.UserID{"u0", "u1", "u2", "u3"})
 		return seen(errors.Join(err, err2, err3), sorted(all))
 	}}

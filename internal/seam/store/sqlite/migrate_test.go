@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -11,6 +12,36 @@ import (
 	"github.com/oceanchat/oceanchat/internal/seam/store"
 	"github.com/oceanchat/oceanchat/internal/seam/store/sqlite"
 )
+
+// A push token that an earlier version stored names no session: the time tells.
+func TestMigratePushToken(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.db")
+	old, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = old.Exec(sqlite.Script(2) + `; INSERT INTO push_token (user_id, device_id, provider, token, app_id, environment, language, registered_at)
+		VALUES ('ann', 'phone', 1, 't', 'app', 1, 'de', 5)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, ctx := openDB(t, path), t.Context()
+	for _, end := range []struct {
+		at   int64
+		left int
+	}{{4, 1}, {5, 0}} {
+		if err := db.PushTokens().EndSession(ctx, "ann", "phone", "s1", time.UnixMilli(end.at)); err != nil {
+			t.Fatal(err)
+		}
+		if ts, err := db.PushTokens().OfUsers(ctx, []chat.UserID{"ann"}); err != nil || len(ts) != end.left {
+			t.Errorf("after the end of s1 at %d: tokens %v, %v; want %d", end.at, ts, err, end.left)
+		}
+	}
+}
 
 // A change that was pending when the first schema was left comes before all others, and can be completed.
 func TestMigratePendingChange(t *testing.T) {

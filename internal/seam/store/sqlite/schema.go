@@ -173,4 +173,7 @@ CREATE TABLE pending_user (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX pending_user_group ON pending_user (group_id);
 `,
+	2: `
+ALTER TABLE push_token ADD COLUMN session_id TEXT NOT NULL DEFAULT '';
+`,
 }

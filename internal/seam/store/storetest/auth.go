@@ -320,6 +320,25 @@ func TestPushTokens(t *testing.T, open Open) {
 		must(t, s.PushTokens.Delete(ctx, "ann", "phone", at(5)))
 		same(t, "after", of(t, s, "ann"), []store.PushToken{b})
 	})
+	t.Run("a session ends", func(t *testing.T) {
+		s, ctx := open(t), t.Context()
+		old, mine, pad := token("ann", "phone", "t1", 5), token("ann", "phone", "t2", 6), token("ann", "pad", "t3", 5)
+		mine.SessionID, pad.SessionID = "s2", "s3"
+		must(t, s.PushTokens.Put(ctx, pad))
+		must(t, s.PushTokens.Put(ctx, mine))
+		for _, other := range []chat.SessionID{"s1", "s3", ""} { // another one's end, whatever the clocks say
+			must(t, s.PushTokens.EndSession(ctx, "ann", "phone", other, at(9)))
+		}
+		sameSet(t, "of an open session", of(t, s, "ann"), []store.PushToken{mine, pad}, key)
+		must(t, s.PushTokens.EndSession(ctx, "ann", "phone", "s2", at(1)))
+		same(t, "of an ended session", of(t, s, "ann"), []store.PushToken{pad})
+		must(t, s.PushTokens.Put(ctx, old)) // an earlier version named no session
+		must(t, s.PushTokens.EndSession(ctx, "ann", "phone", "s1", at(4)))
+		sameSet(t, "registered since", of(t, s, "ann"), []store.PushToken{old, pad}, key)
+		must(t, s.PushTokens.EndSession(ctx, "ann", "phone", "s1", at(5)))
+		must(t, s.PushTokens.EndSession(ctx, "ann", "phone", "s1", at(5)))
+		same(t, "registered before", of(t, s, "ann"), []store.PushToken{pad})
+	})
 	t.Run("racing registrations leave one device", func(t *testing.T) {
 		s, ctx := open(t), t.Context()
 		var users []chat.UserID
