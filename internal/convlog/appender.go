@@ -25,6 +25,7 @@ type request struct {
 	key          idKey
 	body         uint64
 	size         int
+	came         time.Time
 	lookedUp     *moment // when its id was last looked for beyond those that are remembered; nil: it was not
 	inside       *atomic.Int64
 	done         chan outcome
@@ -55,6 +56,9 @@ type appender struct {
 	marks   chan Mark      // the writer's, as read
 	mark    Mark           // the last of them
 	again   <-chan time.Time
+	look    <-chan time.Time
+	acked   bool  // something was, since the last look
+	blind   bool  // the last attempt to catch up failed
 	lost    error // why the loop has to end
 }
 
@@ -70,6 +74,11 @@ func newAppender(p *partition, mark Mark) *appender {
 func (a *appender) loop(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	a.work.Go(func() { a.watchMark(ctx) })
+	if !a.cfg.Sole { // who is alone sees it in the answer to its next publish
+		tick := time.NewTicker(a.cfg.LookEvery)
+		defer tick.Stop()
+		a.look = tick.C
+	}
 	for ctx.Err() == nil && a.lost == nil {
 		if len(a.waiting) == 0 {
 			a.idle(ctx)
@@ -101,6 +110,8 @@ func (a *appender) idle(ctx context.Context) {
 		a.follow(ctx)
 	case <-a.again:
 		a.follow(ctx)
+	case <-a.look:
+		a.lookAt(ctx)
 	case m := <-a.marks:
 		a.learn(m)
 	}
@@ -118,6 +129,8 @@ func (a *appender) drain(ctx context.Context) {
 			a.follow(ctx)
 		case <-a.again:
 			a.follow(ctx)
+		case <-a.look:
+			a.lookAt(ctx)
 		case m := <-a.marks:
 			a.learn(m)
 		default:
@@ -135,6 +148,7 @@ func (a *appender) follow(ctx context.Context) {
 	defer cancel()
 	a.again = nil
 	err := a.catchUp(ctx, nil)
+	a.blind = err != nil
 	switch {
 	case err == nil:
 	case errors.Is(err, errSetBack):
@@ -182,7 +196,7 @@ func (a *appender) readMark(ctx context.Context) (Mark, error) {
 func (a *appender) learn(mark Mark) {
 	if mark.Incarnation != a.mark.Incarnation || mark.Position < a.mark.Position {
 		a.alarm("log_set_back")
-		a.lost = fmt.Errorf("%w: the writer's mark was at %+v and is at %+v", errSetBack, a.mark, mark)
+		a.lost = fmt.Errorf("%w: it was at %+v and is at %+v", errMarkBack, a.mark, mark)
 		return
 	}
 	a.mark = mark

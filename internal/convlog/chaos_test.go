@@ -139,15 +139,21 @@ func seen(e *messagev1.Entry) history.Entry {
 // behind them, and so little memory that heads, ids and bodies keep leaving it.
 func TestChaos(t *testing.T) {
 	t.Parallel()
+	s := partition(t, backbonetest.Open(t))
+	runChaos(t, s, s)
+}
+
+// runChaos has one appender over each of two views of a stream.
+func runChaos(t *testing.T, views ...backbone.Log) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	db, real := openSQLite(t), partition(t, backbonetest.Open(t))
+	db, real := openSQLite(t), views[0]
 	var check history.Checker
 	c := &chaos{t: t, check: &check}
-	for range 2 {
-		f := backbonetest.NewFaulty(real)
+	for _, s := range views {
+		f := backbonetest.NewFaulty(s)
 		l, _ := open(t, f, stored.Of(db.Log()), func(c *convlog.Config) {
-			c.Heads, c.IDs, c.RecentBytes, c.BatchEntries = 2, 16, 2000, 8
+			c.Heads, c.IDs, c.RecentBytes, c.BatchEntries, c.LookEvery = 2, 16, 2000, 8, 20*time.Millisecond
 		})
 		c.logs, c.faults = append(c.logs, l), append(c.faults, f)
 	}

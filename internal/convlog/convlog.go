@@ -19,6 +19,7 @@ import (
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
@@ -39,12 +40,14 @@ type Config struct {
 	Heads          int           // heads in memory, but for those that are not stored
 	RecentBytes    int64         // decoded entries that are not stored, kept for reading
 	MarkEvery      time.Duration // how often the writer's mark is read
+	LookEvery      time.Duration // how often an appender that appends nothing looks at the stream's end
 	// Sole says that nobody else appends to these streams, as in one process. Then what was acknowledged is in memory,
 	// and readers need not ask the stream where it ends.
 	Sole bool
 
-	Metrics *Metrics    // nil: nothing is counted
-	Trace   *obs.Tracer // nil: nothing is traced
+	Metrics *Metrics          // nil: nothing is counted
+	Trace   *obs.Tracer       // nil: nothing is traced
+	Journey *journey.Recorder // nil: where messages went is not remembered
 }
 
 // Defaults returns the configuration that docs/performance.md measures, for a number of partitions.
@@ -53,6 +56,7 @@ func Defaults(partitions int) Config {
 		Partitions: partitions, BatchEntries: 256, BatchBytes: 256 << 10,
 		PublishTimeout: 5 * time.Second, Queue: 8192, IDs: 250_000, IDsFor: 10 * time.Minute,
 		Heads: 200_000, RecentBytes: 32 << 20, MarkEvery: 500 * time.Millisecond,
+		LookEvery: 500 * time.Millisecond,
 	}
 }
 

@@ -90,7 +90,9 @@ func TestAppendNumbers(t *testing.T) {
 var errLost = errors.New("no answer")
 
 // L1, L2: whatever becomes of an acknowledgement, an entry stands in the log once.
-func TestUnknownOutcome(t *testing.T) {
+func TestUnknownOutcome(t *testing.T) { attackUnknownOutcome(t, inMemory) }
+
+func attackUnknownOutcome(t *testing.T, newStream streams) {
 	tests := []struct {
 		name          string
 		before, after func(n int, data []byte) error
@@ -127,7 +129,7 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newStream("a")
+			s := newStream(t, "a")
 			s.script(tt.before, tt.after)
 			l, _ := open(t, s, newDatabase(), nil)
 			acked := map[string]uint64{}
@@ -141,8 +143,10 @@ func TestUnknownOutcome(t *testing.T) {
 }
 
 // L2: a publish that arrives after its time-out is fenced by the expected sequence, or found.
-func TestLatePublish(t *testing.T) {
-	s := newStream("a")
+func TestLatePublish(t *testing.T) { attackLatePublish(t, inMemory) }
+
+func attackLatePublish(t *testing.T, newStream streams) {
+	s := newStream(t, "a")
 	var late []byte
 	s.script(func(n int, data []byte) error {
 		if n == 1 {
@@ -165,8 +169,10 @@ func TestLatePublish(t *testing.T) {
 }
 
 // A caller that gave up gets OUTCOME_UNKNOWN; repeating with the same id completes it, once.
-func TestCallerGivesUp(t *testing.T) {
-	s := newStream("a")
+func TestCallerGivesUp(t *testing.T) { attackCallerGivesUp(t, inMemory) }
+
+func attackCallerGivesUp(t *testing.T, newStream streams) {
+	s := newStream(t, "a")
 	hang, release := make(chan struct{}), make(chan struct{})
 	s.script(nil, func(n int, _ []byte) error {
 		if n == 1 {
@@ -209,8 +215,10 @@ func TestFull(t *testing.T) {
 }
 
 // Two appenders on one stream, every batch a possible conflict: invariants 1 to 3.
-func TestTwoAppenders(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestTwoAppenders(t *testing.T) { attackTwoAppenders(t, inMemory) }
+
+func attackTwoAppenders(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	one, _ := open(t, s, d, nil)
 	two, _ := open(t, s, d, nil)
 	var mu sync.Mutex
@@ -241,8 +249,10 @@ func TestTwoAppenders(t *testing.T) {
 
 // A permission that is older than the newest notice is refused, also when the notice is in the same batch or came
 // from another appender.
-func TestStalePermit(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestStalePermit(t *testing.T) { attackStalePermit(t, inMemory) }
+
+func attackStalePermit(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	one, _ := open(t, s, d, nil)
 	two, _ := open(t, s, d, nil)
 	send := func(l *convlog.Log, id string, permit uint64) error {
@@ -265,7 +275,7 @@ func TestStalePermit(t *testing.T) {
 	if err := send(one, "m2", 1); !errors.Is(err, convlog.ErrStalePermit) {
 		t.Errorf("after another appender's notice = %v; want ErrStalePermit", err)
 	}
-	d.store(t, s, uint64(len(s.msgs)))
+	d.store(t, s, s.end())
 	three, _ := open(t, s, d, nil)
 	if err := send(three, "m2", r.Seq-1); !errors.Is(err, convlog.ErrStalePermit) {
 		t.Errorf("after a restart with everything stored = %v; want ErrStalePermit", err)
@@ -312,8 +322,10 @@ func TestLogBehindDatabase(t *testing.T) {
 }
 
 // L3, L6: heads may leave memory, and what is not stored is readable, from memory or from the log.
-func TestTailAndEviction(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestTailAndEviction(t *testing.T) { attackTailAndEviction(t, inMemory) }
+
+func attackTailAndEviction(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	l, _ := open(t, s, d, func(c *convlog.Config) { c.Heads = 2; c.RecentBytes = 300 })
 	ctx := t.Context()
 	for i := range 30 {
@@ -327,7 +339,7 @@ func TestTailAndEviction(t *testing.T) {
 			}
 		}
 		if i%7 == 6 {
-			d.store(t, s, uint64(len(s.msgs)))
+			d.store(t, s, s.end())
 		}
 	}
 	eventually(t, "the stored part leaves memory", func() bool {
@@ -347,7 +359,7 @@ func TestTailAndEviction(t *testing.T) {
 			t.Errorf("head of %s = %+v; want seq 30, mentions 29 and 30, nothing of bob's own", h.Conversation, h)
 		}
 	}
-	d.store(t, s, uint64(len(s.msgs)))
+	d.store(t, s, s.end())
 	eventually(t, "nothing is left to store", func() bool {
 		heads, err := l.Heads(ctx, "ann", nil, true)
 		return err == nil && len(heads) == 0
@@ -376,8 +388,10 @@ func TestDatabaseDown(t *testing.T) {
 	}
 }
 
-func TestCorruptMessageIsPassed(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestCorruptMessageIsPassed(t *testing.T) { attackCorruptMessageIsPassed(t, inMemory) }
+
+func attackCorruptMessageIsPassed(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	l, stop := open(t, s, d, nil)
 	appendText(t, l, "m1")
 	stop()
@@ -422,10 +436,10 @@ func TestQueueIsBounded(t *testing.T) {
 
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 5 s: %s", what)
+			t.Fatalf("not within 30 s: %s", what)
 		}
 		<-time.After(time.Millisecond)
 	}

@@ -124,24 +124,29 @@ func (d mortalDB) MoveMark(ctx context.Context, p int, from, to convlog.Mark, ra
 // on the wire. The next one has all that was acknowledged, and the repetition of everything has one effect.
 func TestCrashAnywhere(t *testing.T) {
 	t.Parallel()
+	crashAt(t, inMemory, 1, 1)
+}
+
+// crashAt crashes at step first and at every stride-th behind it.
+func crashAt(t *testing.T, newStream streams, first, stride int) {
 	for _, m := range []manner{before, after, late} {
 		t.Run(string(m), func(t *testing.T) {
 			t.Parallel()
-			points := 0
-			for at := 1; dieAt(t, m, at); at++ {
-				points = at
+			last := 0
+			for at := first; dieAt(t, newStream, m, at); at += stride {
+				last = at
 			}
-			if points < 10 {
-				t.Errorf("the process died at %d points; want at least 10: the test does not reach them", points)
+			if last < 10 {
+				t.Errorf("the process died last at step %d; want at least 10: the test does not reach them", last)
 			}
 		})
 	}
 }
 
 // dieAt runs one life that dies at a step, and one after it. It returns false if the first life was over before.
-func dieAt(t *testing.T, m manner, at int) bool {
+func dieAt(t *testing.T, newStream streams, m manner, at int) bool {
 	t.Helper()
-	s, d := newStream("a"), newDatabase()
+	s, d := newStream(t, "a"), newDatabase()
 	seedLife(t, s, d)
 	check := &acks{t: t, first: map[string]convlog.Result{}}
 	ctx, die := context.WithCancel(context.Background())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -18,11 +19,11 @@ import (
 // stream is a backbone.Log in memory with scripted faults. before runs ahead of an append and may refuse it; after
 // runs behind a committed one and may lose its acknowledgement.
 type stream struct {
-	backbone.Log // what the log does not use panics
+	backbone.Log // nil, or where the messages are instead
 
 	mu          sync.Mutex
 	incarnation string
-	msgs        []backbone.Message // msgs[i].Seq == i+1; purged ones have no data
+	msgs        []backbone.Message // msgs[i].Seq == i+1; over a Log only what was purged of it
 	purged      uint64
 	appends     int
 	before      func(n int, data []byte) error
@@ -35,6 +36,11 @@ type stream struct {
 var _ backbone.Log = (*stream)(nil)
 
 func newStream(incarnation string) *stream { return &stream{incarnation: incarnation} }
+
+// streams makes an empty stream; attacks run over several of them.
+type streams func(t *testing.T, incarnation string) *stream
+
+func inMemory(_ *testing.T, incarnation string) *stream { return newStream(incarnation) }
 
 func (s *stream) Append(_ context.Context, data []byte, expect uint64) (uint64, error) {
 	s.mu.Lock()
@@ -56,6 +62,9 @@ func (s *stream) Append(_ context.Context, data []byte, expect uint64) (uint64, 
 }
 
 func (s *stream) store(data []byte, expect uint64) (uint64, error) {
+	if s.Log != nil {
+		return s.Log.Append(context.Background(), data, expect)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if uint64(len(s.msgs)) != expect {
@@ -65,13 +74,26 @@ func (s *stream) store(data []byte, expect uint64) (uint64, error) {
 	return expect + 1, nil
 }
 
-func (s *stream) Info(context.Context) (backbone.LogInfo, error) {
+func (s *stream) Info(ctx context.Context) (backbone.LogInfo, error) {
+	if s.Log != nil {
+		return s.Log.Info(ctx)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return backbone.LogInfo{Incarnation: s.incarnation, First: s.purged + 1, Last: uint64(len(s.msgs))}, s.infoErr
 }
 
-func (s *stream) Get(_ context.Context, seq uint64) (backbone.Message, error) {
+func (s *stream) Confirm(ctx context.Context) error {
+	if s.Log != nil {
+		return s.Log.Confirm(ctx)
+	}
+	return nil
+}
+
+func (s *stream) Get(ctx context.Context, seq uint64) (backbone.Message, error) {
+	if s.Log != nil {
+		return s.Log.Get(ctx, seq)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gets++
@@ -82,6 +104,9 @@ func (s *stream) Get(_ context.Context, seq uint64) (backbone.Message, error) {
 }
 
 func (s *stream) Read(ctx context.Context, from, to uint64, fn func(backbone.Message) error) error {
+	if s.Log != nil {
+		return s.Log.Read(ctx, from, to, fn)
+	}
 	for seq := from; seq <= to; seq++ {
 		m, err := s.Get(ctx, seq)
 		if err != nil {
@@ -94,7 +119,10 @@ func (s *stream) Read(ctx context.Context, from, to uint64, fn func(backbone.Mes
 	return nil
 }
 
-func (s *stream) SeqAt(_ context.Context, t time.Time) (uint64, error) {
+func (s *stream) SeqAt(ctx context.Context, t time.Time) (uint64, error) {
+	if s.Log != nil {
+		return s.Log.SeqAt(ctx, t)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.msgs {
@@ -109,6 +137,12 @@ func (s *stream) SeqAt(_ context.Context, t time.Time) (uint64, error) {
 func (s *stream) purge(upTo uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.Log != nil {
+		keep := func(m backbone.Message) error { s.msgs = append(s.msgs, m); return nil }
+		if err := errors.Join(s.Log.Read(context.Background(), s.purged+1, upTo, keep), s.Log.Purge(context.Background(), upTo)); err != nil {
+			panic(err)
+		}
+	}
 	s.purged = max(s.purged, upTo)
 }
 
@@ -121,9 +155,26 @@ func (s *stream) getCount() int {
 
 // end returns the last position.
 func (s *stream) end() uint64 {
+	i, err := s.Info(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	return i.Last
+}
+
+// all returns what is in the stream, and what was purged.
+func (s *stream) all(t *testing.T) []backbone.Message {
+	t.Helper()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return uint64(len(s.msgs))
+	out := slices.Clone(s.msgs)
+	s.mu.Unlock()
+	if s.Log == nil {
+		return out
+	}
+	if err := s.Read(context.Background(), 1, s.end(), func(m backbone.Message) error { out = append(out, m); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // view is a stream as one appender sees it: what info returns stands for the n-th answer of Info.
@@ -157,10 +208,8 @@ func (s *stream) script(before, after func(n int, data []byte) error) {
 // entries returns every entry in the stream, in order.
 func (s *stream) entries(t *testing.T) []*messagev1.Entry {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var out []*messagev1.Entry
-	for _, m := range s.msgs {
+	for _, m := range s.all(t) {
 		_, es, err := convlog.DecodeBatch(m.Data)
 		if err != nil {
 			t.Fatalf("position %d: %v", m.Seq, err)
@@ -277,9 +326,7 @@ func (d *database) store(t *testing.T, s *stream, upTo uint64) {
 	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, m := range s.msgs {
+	for _, m := range s.all(t) {
 		if m.Seq <= d.mark.Position || m.Seq > upTo {
 			continue
 		}
@@ -306,7 +353,7 @@ func (d *database) store(t *testing.T, s *stream, upTo uint64) {
 }
 
 // open runs a log over one stream until the test ends or stop is called.
-func open(t *testing.T, s backbone.Log, d convlog.Stored, change func(*convlog.Config)) (l *convlog.Log, stop func()) {
+func open(t testing.TB, s backbone.Log, d convlog.Stored, change func(*convlog.Config)) (l *convlog.Log, stop func()) {
 	t.Helper()
 	r := start(t, s, d, change)
 	stop = sync.OnceFunc(func() {
@@ -326,10 +373,10 @@ type running struct {
 }
 
 // start is open for a log that may end by itself.
-func start(t *testing.T, s backbone.Log, d convlog.Stored, change func(*convlog.Config)) running {
+func start(t testing.TB, s backbone.Log, d convlog.Stored, change func(*convlog.Config)) running {
 	t.Helper()
 	cfg := convlog.Defaults(1)
-	cfg.PublishTimeout, cfg.MarkEvery = time.Second, time.Millisecond
+	cfg.PublishTimeout, cfg.MarkEvery, cfg.LookEvery = time.Second, time.Millisecond, time.Hour
 	if change != nil {
 		change(&cfg)
 	}

@@ -22,6 +22,8 @@ type fold struct {
 	mu       sync.RWMutex // guards everything below
 	log      string       // incarnation of the log; "" before begin
 	position uint64       // of the last message folded in
+	last     BatchID      // of that message; zero if it was no batch
+	seen     bool         // last is known; else the fold begins behind position
 	stored   uint64       // everything up to here is in the database; the writer may be ahead of position
 	gaps     uint64       // how often messages were passed that had been purged unread
 	heads    map[chat.ConversationID]*head
@@ -72,10 +74,36 @@ func (f *fold) begin(log string, position, stored uint64) {
 	f.moveTo(position)
 }
 
+// beginAnew goes on behind position, which is not below where it is and up to which everything was purged. Whether that
+// was what is folded cannot be seen any more (L7), so nothing of it is kept: all of it is in the database.
+func (f *fold) beginAnew(position uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.passPurged(position)
+	for c, h := range f.heads {
+		if h.asked { // by who waits for it; the answer is thrown away
+			h.Head = Head{}
+		} else {
+			delete(f.heads, c)
+		}
+	}
+	f.ids.clear()
+	f.seen = false
+	f.moveTo(position)
+}
+
+// end says what the log must still have if it is the one that is folded: how far it is read or known to be stored, and
+// the last message read; seen is false if nothing is known of that one.
+func (f *fold) end() (least Mark, at uint64, last BatchID, seen bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return Mark{f.log, max(f.position, f.stored)}, f.position, f.last, f.seen
+}
+
 // apply folds in the entries of the message at position. Entries of messages that are stored already teach ids and
 // advance the heads that are in memory, but make none: their heads are in the database, which may know higher ones than
 // a log that was set back. A head that apply makes is not settled: its newest notice may be in the database only.
-func (f *fold) apply(position uint64, at time.Time, entries []*flowv1.LogEntry, size int) {
+func (f *fold) apply(position uint64, at time.Time, id BatchID, entries []*flowv1.LogEntry, size int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if position > f.position+1 {
@@ -105,6 +133,7 @@ func (f *fold) apply(position uint64, at time.Time, entries []*flowv1.LogEntry, 
 		f.queue = append(f.queue, u)
 		f.recent.put(position, entries, size)
 	}
+	f.last, f.seen = id, true
 	f.moveTo(position)
 }
 
@@ -115,17 +144,8 @@ func (f *fold) skip(position uint64) {
 	if position > f.position+1 {
 		f.passPurged(position - 1)
 	}
+	f.last, f.seen = BatchID{}, true
 	f.moveTo(position)
-}
-
-// pass passes everything up to position, which was purged before it was read.
-func (f *fold) pass(position uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if position > f.position {
-		f.passPurged(position)
-		f.moveTo(position)
-	}
 }
 
 // passPurged learns that what comes up to position was purged unread. So it is stored, and whatever memory knows of any

@@ -9,8 +9,10 @@ import (
 
 // L3: what memory knows of a head after a start is joined with what the database knows: the newest notice may be stored
 // while newer messages are not. And sentAt does not fall when the clock does.
-func TestHeadOfBothTiers(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestHeadOfBothTiers(t *testing.T) { attackHeadOfBothTiers(t, inMemory) }
+
+func attackHeadOfBothTiers(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	later := time.Now().Add(time.Hour).UnixMilli()
 	d.heads[team] = convlog.Head{Seq: 3, Ordinal: 2, NoticeSeq: 2, SentAt: later}
 	l, stop := open(t, s, d, seldom)

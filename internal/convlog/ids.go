@@ -68,6 +68,12 @@ func (w *idWindow) get(k idKey) (remembered, bool) {
 	return r, ok
 }
 
+// clear forgets everything.
+func (w *idWindow) clear() {
+	w.young, w.old = map[idKey]remembered{}, map[idKey]remembered{}
+	w.forgotten += 2
+}
+
 func (w *idWindow) put(k idKey, r remembered, now time.Time) {
 	if len(w.young) >= w.perGen || now.Sub(w.since) >= w.span {
 		w.old, w.young = w.young, make(map[idKey]remembered, len(w.young)/2)

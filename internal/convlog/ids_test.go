@@ -13,8 +13,10 @@ import (
 )
 
 // Invariant 3: a repeated clientMsgId has one effect.
-func TestRepeatedID(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestRepeatedID(t *testing.T) { attackRepeatedID(t, inMemory) }
+
+func attackRepeatedID(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	l, stop := open(t, s, d, nil)
 	first := appendText(t, l, "m1")
 	if again := appendText(t, l, "m1"); again != first {
@@ -74,10 +76,12 @@ func TestTwinsInOneBatch(t *testing.T) {
 }
 
 // Invariant 3 beyond the remembered ids: a resend is looked up among what is not stored, and in the database.
-func TestResendOfForgotten(t *testing.T) {
+func TestResendOfForgotten(t *testing.T) { attackResendOfForgotten(t, inMemory) }
+
+func attackResendOfForgotten(t *testing.T, newStream streams) {
 	for _, stored := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stored=%v", stored), func(t *testing.T) {
-			s, d := newStream("a"), newDatabase()
+			s, d := newStream(t, "a"), newDatabase()
 			l, _ := open(t, s, d, func(c *convlog.Config) { c.IDs = 4; c.RecentBytes = 1 })
 			first := appendText(t, l, "m0")
 			for i := range 20 {
@@ -102,8 +106,10 @@ func TestResendOfForgotten(t *testing.T) {
 }
 
 // The same id through two appenders at once: one effect, one answer.
-func TestSameIDThroughTwoAppenders(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestSameIDThroughTwoAppenders(t *testing.T) { attackSameIDThroughTwoAppenders(t, inMemory) }
+
+func attackSameIDThroughTwoAppenders(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	one, _ := open(t, s, d, nil)
 	two, _ := open(t, s, d, nil)
 	for i := range 50 {
@@ -127,8 +133,10 @@ func TestSameIDThroughTwoAppenders(t *testing.T) {
 }
 
 // L4: what tells bodies apart is the hash that the draft carries, over a restart and in the database too.
-func TestRepeatedIDWithHash(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestRepeatedIDWithHash(t *testing.T) { attackRepeatedIDWithHash(t, inMemory) }
+
+func attackRepeatedIDWithHash(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	l, stop := open(t, s, d, nil)
 	as := func(l *convlog.Log, body string, hash uint64) (convlog.Result, error) {
 		return l.Append(t.Context(), convlog.Draft{Entry: text("ann", "m1", body), Hash: hash, Resend: true, Permit: convlog.Any})
@@ -150,8 +158,10 @@ func TestRepeatedIDWithHash(t *testing.T) {
 }
 
 // L4: with Known an earlier attempt's place is found, remembered or stored, and nothing is appended.
-func TestKnownAppendsNothing(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestKnownAppendsNothing(t *testing.T) { attackKnownAppendsNothing(t, inMemory) }
+
+func attackKnownAppendsNothing(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	l, stop := open(t, s, d, nil)
 	first := appendText(t, l, "m1")
 	known := func(l *convlog.Log, id string) (convlog.Result, error) {
@@ -168,6 +178,22 @@ func TestKnownAppendsNothing(t *testing.T) {
 		l, stop = open(t, s, d, nil)
 	}
 	contiguous(t, s, map[string]uint64{"m1": 1})
+}
+
+// L4: what another appender has appended is known, too, also where nothing is appended that would fence.
+func TestKnownOfAnother(t *testing.T) { attackKnownOfAnother(t, inMemory) }
+
+func attackKnownOfAnother(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
+	one, _ := open(t, s, d, nil)
+	two, _ := open(t, s, d, nil)
+	first := appendText(t, one, "m1")
+	again, err := two.Append(t.Context(), convlog.Draft{
+		Entry: text("ann", "m1", "body of m1"), Resend: true, Known: true, Permit: convlog.Any,
+	})
+	if err != nil || again != first {
+		t.Errorf("m1 through another appender = %+v, %v; want the first one's %+v", again, err, first)
+	}
 }
 
 // L4 without a clock: the servers that stamp messages and those that append may disagree about the time.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,10 +212,12 @@ func TestLargeEntries(t *testing.T) {
 }
 
 // L2: once an attempt has an unknown outcome, a refusal of a later one proves nothing.
-func TestRefusedAfterUnknown(t *testing.T) {
+func TestRefusedAfterUnknown(t *testing.T) { attackRefusedAfterUnknown(t, inMemory) }
+
+func attackRefusedAfterUnknown(t *testing.T, newStream streams) {
 	for _, refusal := range []error{backbone.ErrFull, backbone.ErrRefused} {
 		t.Run(refusal.Error(), func(t *testing.T) {
-			s, d := newStream("a"), newDatabase()
+			s, d := newStream(t, "a"), newDatabase()
 			var late []byte
 			s.script(func(n int, data []byte) error {
 				switch n {
@@ -241,8 +244,10 @@ func TestRefusedAfterUnknown(t *testing.T) {
 }
 
 // The same, where the first attempt was stored before the refusal came.
-func TestRefusedAfterStored(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestRefusedAfterStored(t *testing.T) { attackRefusedAfterStored(t, inMemory) }
+
+func attackRefusedAfterStored(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	s.script(func(n int, data []byte) error {
 		switch n {
 		case 1:
@@ -258,6 +263,42 @@ func TestRefusedAfterStored(t *testing.T) {
 	l, _ := open(t, s, d, nil)
 	wantSeq(t, l, "m1", 1)
 	contiguous(t, s, map[string]uint64{"m1": 1})
+}
+
+// L8: a server may say that it is full before it looks at the expected sequence. An appender that is behind then says of
+// no entry that it was not stored which another one has committed; and what it cannot look for, it does not know.
+func TestFullBeforeFence(t *testing.T) { attackFullBeforeFence(t, inMemory) }
+
+func attackFullBeforeFence(t *testing.T, newStream streams) {
+	for _, full := range []error{backbone.ErrFull, backbone.ErrRefused} {
+		t.Run(full.Error(), func(t *testing.T) {
+			s, d := newStream(t, "a"), newDatabase()
+			var away atomic.Bool
+			stale, _ := open(t, &view{Log: s, info: func(_ int, i backbone.LogInfo) (backbone.LogInfo, error) {
+				if away.Load() {
+					return i, errLost
+				}
+				return i, nil
+			}}, d, seldom)
+			two, _ := open(t, s, d, seldom)
+			wantSeq(t, two, "m1", 1)
+			wantSeq(t, two, "m2", 2)
+			s.script(func(int, []byte) error { return full }, nil)
+			wantSeq(t, stale, "m1", 1)
+			r, err := stale.Append(t.Context(), convlog.Draft{Entry: text("ann", "m2", "body of m2"), Permit: convlog.Any, Resend: true})
+			if err != nil || r.Seq != 2 {
+				t.Errorf("resend = seq %d, %v; want 2, which is in the log", r.Seq, err)
+			}
+			if _, err := send(t, stale, team, "m3"); !errors.Is(err, full) {
+				t.Errorf("Append of what is not in the log = %v; want %v", err, full)
+			}
+			away.Store(true)
+			if _, err := send(t, stale, team, "m4"); !fault.IsReason(err, fault.OutcomeUnknown) {
+				t.Errorf("Append where the log cannot be read = %v; want OUTCOME_UNKNOWN", err)
+			}
+			contiguous(t, s, map[string]uint64{"m1": 1, "m2": 2})
+		})
+	}
 }
 
 // L6 with a writer that is long down: a page of the tail reads what it shows, not all there is.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -15,10 +14,6 @@ import (
 	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
-
-// errSetBack says that the stream is not the one that was read, or that it lost some of it. Nothing in memory can be
-// trusted then; a new start reconciles log and database (L7).
-var errSetBack = errors.New("convlog: the stream was set back or replaced")
 
 // errPurged says that messages were purged while they were about to be read. Another try passes them.
 var errPurged = errors.New("convlog: messages were purged while they were read")
@@ -78,7 +73,11 @@ func (p *partition) run(ctx context.Context, ready func()) error {
 	}
 	close(p.booted)
 	ready()
-	return newAppender(p, mark).loop(ctx)
+	err = newAppender(p, mark).loop(ctx)
+	if errors.Is(err, errSetBack) {
+		err = errors.Join(err, p.raise(ctx))
+	}
+	return err
 }
 
 // boot brings the mark and the log together and folds what is not stored, and the ids of the last minutes.
@@ -93,7 +92,11 @@ func (p *partition) boot(ctx context.Context) (Mark, error) {
 	}
 	p.fold.begin(info.Incarnation, from-1, mark.Position)
 	start := time.Now()
-	if err := p.read(ctx, from, info.Last, nil); err != nil {
+	err = p.read(ctx, from, info.Last, nil)
+	for err == nil && p.fold.at() < info.Last || errors.Is(err, errPurged) { // it was purged meanwhile
+		err = p.catchUp(ctx, nil)
+	}
+	if err != nil {
 		return mark, err
 	}
 	p.log.InfoContext(ctx, "log caught up", "from", from, "position", p.fold.at(), "stored", mark.Position, "took", time.Since(start))
@@ -113,7 +116,12 @@ func (p *partition) reconcile(ctx context.Context) (backbone.LogInfo, Mark, erro
 		if err != nil {
 			return info, mark, fmt.Errorf("ask for the stream's state: %w", err)
 		}
-		if mark.Incarnation == info.Incarnation && mark.Position <= info.Last {
+		if !fits(mark, info) && mark != (Mark{}) {
+			if info, err = p.confirmed(ctx); err != nil {
+				return info, mark, err
+			}
+		}
+		if fits(mark, info) {
 			return info, mark, nil
 		}
 		to, raise := Mark{Incarnation: info.Incarnation}, mark != Mark{}
@@ -134,7 +142,8 @@ func (p *partition) reconcile(ctx context.Context) (backbone.LogInfo, Mark, erro
 	}
 }
 
-// foldFrom returns the first position to fold: what is not stored, and enough for the remembered ids.
+// foldFrom returns the first position to fold: what is not stored, enough for the remembered ids, and the last message, by
+// which the log is known again.
 func (p *partition) foldFrom(ctx context.Context, info backbone.LogInfo, mark Mark) (uint64, error) {
 	since, err := p.stream.SeqAt(ctx, time.Now().Add(-p.cfg.IDsFor))
 	if err != nil {
@@ -143,7 +152,7 @@ func (p *partition) foldFrom(ctx context.Context, info backbone.LogInfo, mark Ma
 	if ids := uint64(p.cfg.IDs); info.Last > ids {
 		since = max(since, info.Last-ids+1)
 	}
-	return max(1, info.First, min(since, mark.Position+1)), nil
+	return max(1, info.First, min(since, mark.Position+1, info.Last)), nil
 }
 
 // read folds the messages from and to inclusive. A batch named own is reported by its position.
@@ -168,7 +177,7 @@ func (p *partition) take(ctx context.Context, m backbone.Message, own *inflight)
 	if own != nil && id == own.id {
 		own.committed = m.Seq
 	}
-	p.fold.apply(m.Seq, m.Time, entries, len(m.Data))
+	p.fold.apply(m.Seq, m.Time, id, entries, len(m.Data))
 }
 
 // catchUp folds everything that the stream's leader has.
@@ -177,10 +186,22 @@ func (p *partition) catchUp(ctx context.Context, own *inflight) error {
 	if err != nil {
 		return fmt.Errorf("ask for the stream's state: %w", err)
 	}
-	if at, log := p.fold.at(), p.fold.logOf(); info.Last < at || info.Incarnation != log {
-		return fmt.Errorf("%w: it ends at %d of %s, read to %d of %s", errSetBack, info.Last, info.Incarnation, at, log)
+	goesOn, err := p.goesOn(ctx, info)
+	if err == nil && !goesOn {
+		if info, err = p.confirmed(ctx); err == nil {
+			goesOn, err = p.goesOn(ctx, info)
+		}
 	}
-	p.fold.pass(max(info.First, 1) - 1)
+	if err != nil {
+		return err
+	}
+	least, at, _, _ := p.fold.end()
+	if !goesOn {
+		return fmt.Errorf("%w: it is %+v, read to %d, known to have had %+v", errSetBack, info, at, least)
+	}
+	if gap := info.First > at+1; gap || at > 0 && info.First > at && info.Last > at {
+		p.fold.beginAnew(info.First - 1)
+	}
 	from := p.fold.at() + 1
 	if info.Last > from+32 {
 		err = p.read(ctx, from, info.Last, own)
@@ -215,24 +236,28 @@ func (p *partition) sync(ctx context.Context) (uint64, error) {
 			return at, err
 		}
 	}
-	info, err := p.info.do(ctx)
-	if err != nil {
-		return 0, fault.Wrap(err, fault.Overloaded, "the log does not answer").After(time.Second)
-	}
-	want := info.Last
-	if log := p.fold.logOf(); log != "" && log != info.Incarnation {
-		want = math.MaxUint64 // never: the loop looks at it too, and ends
-	}
-	if p.fold.at() < want {
+	for {
+		at := p.fold.at()
+		info, err := p.info.do(ctx)
+		if err != nil {
+			return 0, fault.Wrap(err, fault.Overloaded, "the log does not answer").After(time.Second)
+		}
+		log := p.fold.logOf()
+		same := log == "" || log == info.Incarnation && at <= info.Last
+		if same && p.fold.at() >= info.Last {
+			return p.fold.at(), nil
+		}
 		select {
 		case p.behind <- struct{}{}:
 		default:
 		}
-		if !p.fold.wait(want, ctx.Done(), p.ended) {
+		if same && p.fold.wait(info.Last, ctx.Done(), p.ended) {
+			return p.fold.at(), nil
+		}
+		if same || !p.judged(ctx) {
 			return 0, fault.Wrap(ctx.Err(), fault.Overloaded, "the log is behind").After(time.Second)
 		}
 	}
-	return p.fold.at(), nil
 }
 
 // publishing is a first attempt to publish that is under way; landed is closed when it is folded in, or has failed.
@@ -261,13 +286,20 @@ func (p *partition) ownEnd(ctx context.Context) (at uint64, ok bool, err error) 
 
 // append queues d and waits for its outcome.
 func (p *partition) append(ctx context.Context, d Draft) (Result, error) {
-	r := &request{draft: d, ctx: ctx, done: make(chan outcome, 1), inside: &p.inside, size: draftSize(d.Entry), body: d.Hash}
+	r := &request{
+		draft: d, ctx: ctx, done: make(chan outcome, 1), inside: &p.inside, size: draftSize(d.Entry), body: d.Hash, came: time.Now(),
+	}
 	if r.body == 0 {
 		r.body = BodyHash(d.Entry)
 	}
 	r.conversation = chat.ConversationID(d.Entry.GetConversationId())
 	if d.Entry.GetClientMsgId() != "" {
 		r.key = p.fold.ids.key(chat.UserID(d.Entry.GetSenderId()), r.conversation, d.Entry.GetClientMsgId())
+	}
+	if d.Known { // nothing fences an answer that appends nothing: what others have appended must be known first (L4)
+		if _, err := p.sync(ctx); err != nil {
+			return Result{}, fault.Wrap(err, fault.OutcomeUnknown, "the log does not answer; repeat with the same clientMsgId").After(time.Second)
+		}
 	}
 	if p.inside.Add(1) > int64(p.cfg.Queue) {
 		p.inside.Add(-1)

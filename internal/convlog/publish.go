@@ -11,6 +11,8 @@ import (
 	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/journey"
+	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
 
@@ -52,25 +54,22 @@ func (a *appender) publish(ctx context.Context, b *inflight) error {
 	land := sync.OnceFunc(func() { a.under.Store(nil); close(f.landed) })
 	defer land()
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := a.attempt(ctx, b)
+		err := a.attempt(ctx, b, tried)
 		if err == nil {
 			return a.commit(b)
 		}
 		refused := errors.Is(err, backbone.ErrFull) || errors.Is(err, backbone.ErrRefused)
-		if refused && !tried {
-			a.refuse(b, err)
-			return nil
-		}
 		if !backbone.Definite(err) {
 			tried = true
 			a.unsure.Store(true)
 		}
 		land()
 		known := a.catchUp(ctx, b)
+		a.blind = known != nil
 		switch {
 		case b.committed != 0:
 			a.unsure.Store(false)
-			b.answerCommitted()
+			a.answerCommitted(b)
 			return nil
 		case known == nil && a.fold.at() != b.expect:
 			a.unsure.Store(false) // nothing that was numbered for that position can be stored any more
@@ -78,10 +77,16 @@ func (a *appender) publish(ctx context.Context, b *inflight) error {
 			return nil
 		case errors.Is(known, errSetBack):
 			return a.setBack(b, known)
+		case refused && !tried && known == nil:
+			a.refuse(b, err) // read to the end, so none of it is there
+			return nil
 		}
 		if refused || ctx.Err() != nil || b.abandoned() {
 			b.answerAll(fault.Wrap(err, fault.OutcomeUnknown, "the log does not answer; repeat with the same clientMsgId").After(time.Second))
 			return nil
+		}
+		if known == nil && errors.Is(err, errLookFirst) {
+			continue
 		}
 		a.log.WarnContext(ctx, "an append has no known outcome, trying again", "err", err, "read", known, "entries", len(b.entries))
 		select {
@@ -91,7 +96,16 @@ func (a *appender) publish(ctx context.Context, b *inflight) error {
 	}
 }
 
-func (a *appender) attempt(ctx context.Context, b *inflight) error {
+// errLookFirst says that nothing was offered.
+var errLookFirst = fmt.Errorf("convlog: look at the log first: %w", backbone.ErrConflict)
+
+// attempt offers b to the stream once; tried says that it may have got there before. Who could not look at the log
+// when it last tried to does so first, and so does who knows that the writer has stored more than was read here: it is
+// that, and not only the expected sequence, that keeps a log that was set back from being filled again (L7).
+func (a *appender) attempt(ctx context.Context, b *inflight, tried bool) error {
+	if least, at, _, _ := a.fold.end(); !tried && (a.blind || least.Position > at) {
+		return errLookFirst
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.PublishTimeout)
 	defer cancel()
 	done := a.watch(ctx, b)
@@ -121,7 +135,8 @@ func (a *appender) numberAgain(b *inflight) {
 	a.waiting = slices.Concat(again, a.waiting)
 }
 
-// refuse answers a batch of which certainly nothing was stored.
+// refuse answers a batch of which certainly nothing was stored. A server that is full may say so before it looks at the
+// expected sequence, so that alone does not tell that another appender was not faster with the same ids (L8).
 func (a *appender) refuse(b *inflight, err error) {
 	if errors.Is(err, backbone.ErrFull) {
 		a.alarm("log_full")
@@ -141,15 +156,25 @@ func (a *appender) commit(b *inflight) error {
 	if at := a.fold.at(); b.committed != at+1 {
 		return a.setBack(b, fmt.Errorf("%w: a batch was stored at %d, read to %d", errSetBack, b.committed, at))
 	}
-	a.fold.apply(b.committed, time.Now(), b.entries, len(b.data))
+	a.fold.apply(b.committed, time.Now(), b.id, b.entries, len(b.data))
+	a.acked = true
 	a.unsure.Store(false)
-	b.answerCommitted()
+	a.answerCommitted(b)
 	return nil
 }
 
-func (b *inflight) answerCommitted() {
+// answerCommitted acknowledges a batch that is in the log. Here a message's journey begins, also that of one whose
+// sender no longer waits.
+func (a *appender) answerCommitted(b *inflight) {
+	now := time.Now()
 	for i, r := range b.requests {
 		e := b.entries[i].GetEntry()
+		if a.cfg.Journey != nil {
+			step := journey.Event{When: r.came, Message: e.GetMessageId(), Stage: journey.Accepted, User: e.GetSenderId(), Detail: obs.RequestOf(r.ctx)}
+			a.cfg.Journey.Record(step)
+			step.When, step.Stage, step.Detail = now, journey.Committed, e.GetConversationId()
+			a.cfg.Journey.Record(step)
+		}
 		r.answer(Result{
 			MessageID: chat.MessageID(e.GetMessageId()), Seq: e.GetSeq(), Ordinal: e.GetOrdinal(),
 			SentAt: e.GetSentAt().AsTime(),

@@ -35,8 +35,10 @@ func wantSeq(t *testing.T, l *convlog.Log, id string, seq uint64) {
 }
 
 // L3: the writer may be ahead of an appender. What it stored still counts for heads in memory, and for permissions.
-func TestMarkAheadOfAppender(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestMarkAheadOfAppender(t *testing.T) { attackMarkAheadOfAppender(t, inMemory) }
+
+func attackMarkAheadOfAppender(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	one, _ := open(t, s, d, nil)
 	wantSeq(t, one, "m1", 1)
 	two, _ := open(t, s, d, seldom)
@@ -55,8 +57,10 @@ func TestMarkAheadOfAppender(t *testing.T) {
 }
 
 // L2, L3: an abandoned batch arrives late and is stored by the writer before the appender has seen it.
-func TestLatePublishIsStoredFirst(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestLatePublishIsStoredFirst(t *testing.T) { attackLatePublishIsStoredFirst(t, inMemory) }
+
+func attackLatePublishIsStoredFirst(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	l, _ := open(t, s, d, nil)
 	wantSeq(t, l, "m1", 1)
 	var late []byte
@@ -86,8 +90,10 @@ func TestLatePublishIsStoredFirst(t *testing.T) {
 
 // L3: a head that was asked for is old when it comes: meanwhile others appended, the writer stored, and memory let
 // go of it again.
-func TestLateHead(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestLateHead(t *testing.T) { attackLateHead(t, inMemory) }
+
+func attackLateHead(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	one, _ := open(t, s, d, func(c *convlog.Config) { c.Heads = 1 })
 	two, _ := open(t, s, d, seldom)
 	asked, release := make(chan struct{}, 1), make(chan struct{})
@@ -130,11 +136,13 @@ func TestLateHead(t *testing.T) {
 
 // L3: what was purged before an appender had read it was stored, but what memory knew of those conversations is old.
 // n messages are passed unread; with keep, the newest of them is left.
-func TestPurgedUnread(t *testing.T) {
+func TestPurgedUnread(t *testing.T) { attackPurgedUnread(t, inMemory) }
+
+func attackPurgedUnread(t *testing.T, newStream streams) {
 	for _, n := range []int{2, 50} {
 		for _, keep := range []uint64{0, 1} {
 			t.Run(fmt.Sprintf("n=%d,keep=%d", n, keep), func(t *testing.T) {
-				s, d := newStream("a"), newDatabase()
+				s, d := newStream(t, "a"), newDatabase()
 				one, _ := open(t, s, d, seldom)
 				wantSeq(t, one, "m1", 1)
 				two, _ := open(t, s, d, seldom)
@@ -156,8 +164,10 @@ func TestPurgedUnread(t *testing.T) {
 
 // L7: a start beside a running appender and writer does not take the mark of what came after its look at the stream
 // for a log that was set back.
-func TestStartBesideWriter(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestStartBesideWriter(t *testing.T) { attackStartBesideWriter(t, inMemory) }
+
+func attackStartBesideWriter(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	two, _ := open(t, s, d, seldom)
 	wantSeq(t, two, "m1", 1)
 	d.store(t, s, 1)
@@ -258,10 +268,12 @@ func TestUnknownKindOfConversation(t *testing.T) {
 
 // L2: a batch whose acknowledgement was lost may be stored and purged before its appender reads on. It is then found in
 // the database; without an id to look for, its outcome is unknown.
-func TestOwnBatchPurgedUnread(t *testing.T) {
+func TestOwnBatchPurgedUnread(t *testing.T) { attackOwnBatchPurgedUnread(t, inMemory) }
+
+func attackOwnBatchPurgedUnread(t *testing.T, newStream streams) {
 	for _, id := range []string{"m1", ""} {
 		t.Run("id="+id, func(t *testing.T) {
-			s, d := newStream("a"), newDatabase()
+			s, d := newStream(t, "a"), newDatabase()
 			l, _ := open(t, s, d, nil)
 			s.script(nil, func(n int, _ []byte) error {
 				if n > 1 {
@@ -286,8 +298,10 @@ func TestOwnBatchPurgedUnread(t *testing.T) {
 
 // L4: while a resend that was found nowhere is about to be numbered, its first attempt comes through another appender,
 // and so much with it that the id is forgotten again at once.
-func TestResendForgottenOnTheWay(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestResendForgottenOnTheWay(t *testing.T) { attackResendForgottenOnTheWay(t, inMemory) }
+
+func attackResendForgottenOnTheWay(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	one, _ := open(t, s, d, func(c *convlog.Config) { c.IDs = 4; c.MarkEvery = time.Hour })
 	wantSeq(t, one, "m1", 1)
 	two, _ := open(t, s, d, seldom)
@@ -307,8 +321,10 @@ func TestResendForgottenOnTheWay(t *testing.T) {
 }
 
 // L3: a question to the database that failed teaches nothing about the head.
-func TestFailedAnswer(t *testing.T) {
-	s, d := newStream("a"), newDatabase()
+func TestFailedAnswer(t *testing.T) { attackFailedAnswer(t, inMemory) }
+
+func attackFailedAnswer(t *testing.T, newStream streams) {
+	s, d := newStream(t, "a"), newDatabase()
 	l, stop := open(t, s, d, nil)
 	wantSeq(t, l, "m1", 1)
 	stop()

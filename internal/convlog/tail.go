@@ -209,13 +209,26 @@ func (p *partition) batchAt(ctx context.Context, position uint64) ([]*flowv1.Log
 	}
 	m, err := p.stream.Get(ctx, position)
 	if errors.Is(err, backbone.ErrNotFound) {
-		return nil, nil
+		return nil, p.purged(ctx, position)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read position %d of the log: %w", position, err)
 	}
 	_, entries, err := DecodeBatch(m.Data)
 	return entries, err
+}
+
+// purged returns nil if the message at position is not there because it was purged. What was folded in was there; a
+// leader that does not have it yet, or was cut off, must not make it look as if it were stored.
+func (p *partition) purged(ctx context.Context, position uint64) error {
+	info, err := p.info.do(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the stream's state: %w", err)
+	}
+	if info.First <= position {
+		return fmt.Errorf("position %d of the log was read and is not there: %w", position, backbone.ErrNotFound)
+	}
+	return nil
 }
 
 // Head returns a conversation's end: from memory, or from the database where memory has let it go.

@@ -81,6 +81,9 @@ func (s *Stream) Info(ctx context.Context) (backbone.LogInfo, error) {
 	}, ctx.Err()
 }
 
+// Confirm implements backbone.Log.
+func (s *Stream) Confirm(ctx context.Context) error { return ctx.Err() }
+
 // Get implements backbone.Log.
 func (s *Stream) Get(_ context.Context, seq uint64) (backbone.Message, error) {
 	s.mu.Lock()
