@@ -26,22 +26,34 @@ var errRefused = errors.New("group: the log refused the notice")
 // settle returns a group as it is once no change is pending. On an error it also returns the group as it was read, if
 // it was.
 func (s *Service) settle(ctx context.Context, id chat.GroupID) (store.Group, error) {
-	var g store.Group
+	g, err := s.load(ctx, id)
+	if err != nil {
+		return g, err
+	}
+	return s.settled(ctx, g)
+}
+
+// settled is settle for a group that was just read.
+func (s *Service) settled(ctx context.Context, g store.Group) (store.Group, error) {
 	for range settleRounds {
-		var err error
-		if g, err = s.load(ctx, id); err != nil || len(g.Pending) == 0 {
-			return g, err
+		if len(g.Pending) == 0 {
+			return g, nil
 		}
 		c, err := decodeChange(g.Pending)
 		if err != nil {
 			if n, ok := s.quiet.Allow("unreadable"); ok {
-				s.log.ErrorContext(ctx, "a pending change cannot be read", obs.GroupID, string(id), obs.Err, err, obs.Suppressed, n)
+				s.log.ErrorContext(ctx, "a pending change cannot be read", obs.GroupID, string(g.ID), obs.Err, err, obs.Suppressed, n)
 			}
 			return g, fault.Wrap(err, fault.Overloaded, "the group waits for a change to be completed").After(time.Second)
 		}
 		if err := s.complete(ctx, g, c); err != nil && !errors.Is(err, errRefused) {
 			return g, err
 		}
+		now, err := s.load(ctx, g.ID)
+		if err != nil {
+			return g, err
+		}
+		g = now
 	}
 	return g, busy()
 }
@@ -50,7 +62,16 @@ func (s *Service) settle(ctx context.Context, id chat.GroupID) (store.Group, err
 // LOG_FULL means that message looked the notice up, did not find it and could not store it. The group without the
 // change is then the truth, so a full disk takes sends but not reading.
 func (s *Service) current(ctx context.Context, id chat.GroupID) (store.Group, error) {
-	g, err := s.settle(ctx, id)
+	g, err := s.load(ctx, id)
+	if err != nil {
+		return g, err
+	}
+	return s.currentOf(ctx, g)
+}
+
+// currentOf is current for a group that was just read.
+func (s *Service) currentOf(ctx context.Context, g store.Group) (store.Group, error) {
+	g, err := s.settled(ctx, g)
 	if fault.IsReason(err, fault.LogFull) {
 		return g, nil
 	}

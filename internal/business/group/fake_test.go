@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -121,6 +122,13 @@ func (f *faults) read() error {
 		return errCrash
 	}
 	return nil
+}
+
+// away makes all reads and writes fail, until it is back.
+func (f *faults) away(is bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dead = is
 }
 
 func (f *faults) refuse(err error) {
@@ -313,7 +321,14 @@ type cacheOf struct {
 	f *faults
 }
 
+// Drop is a step of a change if it drops a group; else it makes room for a value of another version.
 func (c cacheOf) Drop(ctx context.Context, keys ...string) error {
+	if !slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, "group/g/") }) {
+		if err := c.f.read(); err != nil {
+			return err
+		}
+		return c.Cache.Drop(ctx, keys...)
+	}
 	return c.f.write(func() error { return c.Cache.Drop(ctx, keys...) })
 }
 

@@ -15,7 +15,7 @@
 //   - G1. What group answers holds every change whose notice was in the log when it was asked. The notice's seq is the
 //     bound of a membership, so a removal that races a send has one answer for everyone.
 //   - G2. A change has exactly one notice and one effect, or neither.
-//   - G3. A cached value is never older than that: see the proof at cached.
+//   - G3. A cached value is never older than that: see the proof at cached (cached.go).
 package group
 
 import (

@@ -5,80 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
-	"github.com/oceanchat/oceanchat/internal/obs"
-	"github.com/oceanchat/oceanchat/internal/seam/faststate"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
 )
-
-// cached keeps groups, and members and member sets of one version of a group.
-//
-// Why it is never older than the log (G3): only a group without a pending change is filled in, with a lease taken
-// before it was read. A notice is appended after Begin and after a drop that follows Begin. A fill whose lease is older
-// than that drop is removed or refused by it; one whose lease is younger was read after Begin, so it found the change
-// pending and filled nothing, or found it committed. Members and sets carry the group's version in their keys: they
-// never change, and are found only through a group that holds.
-//
-// An error of the cache costs a read of the database; only a drop must not fail.
-type cached struct {
-	cache faststate.Cache
-	ttl   time.Duration
-	log   *slog.Logger
-	quiet *obs.Limiter
-}
-
-func groupKey(g chat.GroupID) string { return "group/g/" + string(g) }
-
-func memberKey(g store.Group, u chat.UserID) string {
-	return "group/m/" + string(g.ID) + "/" + strconv.FormatUint(g.Version, 10) + "/" + string(u)
-}
-
-func setKey(g store.Group) string {
-	return "group/s/" + string(g.ID) + "/" + strconv.FormatUint(g.Version, 10)
-}
-
-func (c *cached) get(ctx context.Context, key string) ([]byte, faststate.Lease) {
-	val, lease, err := c.cache.Get(ctx, key)
-	if err != nil {
-		c.warn(ctx, "the cache is not read", err)
-		return nil, 0
-	}
-	return val, lease
-}
-
-func (c *cached) fill(ctx context.Context, key string, lease faststate.Lease, val []byte) {
-	if lease == 0 {
-		return
-	}
-	if err := c.cache.Fill(ctx, key, lease, val, c.ttl); err != nil {
-		c.warn(ctx, "the cache is not filled", err)
-	}
-}
-
-func (c *cached) fillJSON(ctx context.Context, key string, lease faststate.Lease, v any) {
-	if data, err := json.Marshal(v); err == nil {
-		c.fill(ctx, key, lease, data)
-	}
-}
-
-func (c *cached) drop(ctx context.Context, g chat.GroupID) error {
-	if err := c.cache.Drop(ctx, groupKey(g)); err != nil {
-		return fmt.Errorf("drop cached group %s: %w", g, err)
-	}
-	return nil
-}
-
-func (c *cached) warn(ctx context.Context, msg string, err error) {
-	if n, ok := c.quiet.Allow("cache"); ok {
-		c.log.WarnContext(ctx, msg, obs.Err, err, obs.Suppressed, n) //nolint:sloglint // each caller passes a constant
-	}
-}
 
 // group returns a group with every change whose notice is in the log, from the cache if it can.
 func (s *Service) group(ctx context.Context, id chat.GroupID) (store.Group, error) {
@@ -87,9 +19,17 @@ func (s *Service) group(ctx context.Context, id chat.GroupID) (store.Group, erro
 	if val != nil && json.Unmarshal(val, &g) == nil {
 		return g, nil
 	}
-	g, err := s.current(ctx, id)
+	old, keep := s.cache.kept(ctx, id)
+	g, err := s.unlessAway(ctx, id, old)
+	if errors.Is(err, errAway) {
+		return old.Group, nil
+	}
+	if err == nil {
+		g, err = s.currentOf(ctx, g)
+	}
 	if err == nil && len(g.Pending) == 0 {
-		s.cache.fillJSON(ctx, groupKey(id), lease, g)
+		s.cache.fillJSON(ctx, groupKey(id), lease, g, s.cache.ttl)
+		s.cache.keep(ctx, g, keep, old, func() (store.Group, error) { return s.load(ctx, id) })
 	}
 	return g, err
 }
@@ -150,7 +90,7 @@ func (s *Service) member(ctx context.Context, id chat.GroupID, u chat.UserID) (g
 // memberOf returns a user's row of g's version; the zero Member if there is none.
 func (s *Service) memberOf(ctx context.Context, g store.Group, u chat.UserID) (store.Member, error) {
 	var m store.Member
-	val, lease := s.cache.get(ctx, memberKey(g, u))
+	val, put := s.cache.ofVersion(ctx, memberKey(g.ID, u), g)
 	if val != nil && json.Unmarshal(val, &m) == nil {
 		return m, nil
 	}
@@ -162,8 +102,8 @@ func (s *Service) memberOf(ctx context.Context, g store.Group, u chat.UserID) (s
 		return m, err
 	}
 	m = rows[u]
-	if len(g.Pending) == 0 {
-		s.cache.fillJSON(ctx, memberKey(g, u), lease, m)
+	if data, err := json.Marshal(m); err == nil && len(g.Pending) == 0 {
+		put(data)
 	}
 	return m, nil
 }
@@ -179,7 +119,7 @@ func (s *Service) present(ctx context.Context, id chat.GroupID, u chat.UserID) (
 
 // memberSet returns the ids of the present members of g's version.
 func (s *Service) memberSet(ctx context.Context, g store.Group) ([]string, error) {
-	val, lease := s.cache.get(ctx, setKey(g))
+	val, put := s.cache.ofVersion(ctx, setKey(g.ID), g)
 	if val != nil {
 		return splitIDs(string(val)), nil
 	}
@@ -192,7 +132,7 @@ func (s *Service) memberSet(ctx context.Context, g store.Group) ([]string, error
 	}
 	ids := idStrings(users)
 	if len(g.Pending) == 0 {
-		s.cache.fill(ctx, setKey(g), lease, []byte(strings.Join(ids, ",")))
+		put([]byte(strings.Join(ids, ",")))
 	}
 	return ids, nil
 }

@@ -25,7 +25,7 @@ func pairKey(actor, target chat.UserID) string {
 // relation answers how actor stands to target, as far as it does not depend on settings.
 func (p *pairs) relation(ctx context.Context, actor, target chat.UserID) (*userv1.GetRelationResponse, error) {
 	r := &userv1.GetRelationResponse{}
-	_, err := p.cached.get(ctx, pairKey(actor, target), r, func() (bool, error) {
+	_, err := p.cached.get(ctx, pairKey(actor, target), r, func(ctx context.Context) (bool, error) {
 		ab, ba, err := p.store.Get(ctx, actor, target)
 		if err == nil {
 			fillRelation(r, ab, ba)

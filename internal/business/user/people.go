@@ -53,7 +53,7 @@ func (p *people) many(ctx context.Context, ids []chat.UserID) (map[chat.UserID]*
 // settings are the defaults.
 func (p *people) settings(ctx context.Context, id chat.UserID) (*userv1.Settings, bool, error) {
 	s := &userv1.Settings{}
-	found, err := p.cached.get(ctx, settingsKey(id), s, func() (bool, error) {
+	found, err := p.cached.get(ctx, settingsKey(id), s, func(ctx context.Context) (bool, error) {
 		found, err := p.store.Get(ctx, []chat.UserID{id})
 		if err != nil || len(found) == 0 {
 			return false, err

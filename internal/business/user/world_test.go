@@ -41,6 +41,8 @@ type world struct {
 	reads    *atomic.Int64 // of the database
 	rels     *relations
 	reg      *prometheus.Registry
+	away     *away        // of the database's reads
+	ahead    atomic.Int64 // how far the cache's clock is, in ns
 }
 
 // newWorld makes the users named, whose ids are their usernames.
@@ -59,10 +61,10 @@ func newWorld(t *testing.T, users ...string) *world {
 	net := inproc.New(log)
 	w := &world{
 		t: t, messages: &messages{heads: map[string]uint64{}},
-		cache: &brokenCache{Cache: memory.NewCache(memory.Config{}, time.Now)},
-		reads: new(atomic.Int64), reg: prometheus.NewRegistry(),
+		reads: new(atomic.Int64), reg: prometheus.NewRegistry(), away: &away{},
 	}
-	w.rels = &relations{Relations: db.Relations(), reads: w.reads}
+	w.cache = &brokenCache{Cache: memory.NewCache(memory.Config{}, func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) })}
+	w.rels = &relations{Relations: db.Relations(), reads: w.reads, away: w.away}
 	messagev1.RegisterMessageInternalServiceServer(net, w.messages)
 	var cfg user.Config
 	if _, err := config.Load(&cfg, config.Sources{}); err != nil {
@@ -70,7 +72,7 @@ func newWorld(t *testing.T, users ...string) *world {
 	}
 	cfg.SweepEvery, cfg.MaxFriends = 10*time.Millisecond, 3
 	w.svc = user.New(cfg, user.Deps{
-		Profiles: &profiles{db.Profiles(), w.reads}, Relations: w.rels, Cache: w.cache,
+		Profiles: &profiles{db.Profiles(), w.reads, w.away}, Relations: w.rels, Cache: w.cache,
 		Messages: messagev1.NewMessageInternalServiceClient(net),
 	}, log, w.reg)
 	w.svc.Register(net)
@@ -249,14 +251,34 @@ func line(e *messagev1.Entry) string {
 	}
 }
 
+// away makes reads fail, at once or, as a server that hangs, when the caller has waited long enough.
+type away struct{ fails, hangs atomic.Bool }
+
+var errAway = errors.New("the database is away")
+
+func (a *away) read(ctx context.Context) error {
+	if a.hangs.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if a.fails.Load() {
+		return errAway
+	}
+	return nil
+}
+
 // profiles counts reads.
 type profiles struct {
 	store.Profiles
 	reads *atomic.Int64
+	away  *away
 }
 
 func (p *profiles) Get(ctx context.Context, ids []chat.UserID) ([]store.Profile, error) {
 	p.reads.Add(1)
+	if err := p.away.read(ctx); err != nil {
+		return nil, err
+	}
 	return p.Profiles.Get(ctx, ids)
 }
 
@@ -264,11 +286,15 @@ func (p *profiles) Get(ctx context.Context, ids []chat.UserID) ([]store.Profile,
 type relations struct {
 	store.Relations
 	reads *atomic.Int64
+	away  *away
 	after func() // runs once a pair was read
 }
 
 func (r *relations) Get(ctx context.Context, a, b chat.UserID) (ab, ba store.Relation, err error) {
 	r.reads.Add(1)
+	if err := r.away.read(ctx); err != nil {
+		return ab, ba, err
+	}
 	ab, ba, err = r.Relations.Get(ctx, a, b)
 	if r.after != nil {
 		r.after()
