@@ -138,6 +138,9 @@ func (p *packet) invoke(ctx context.Context, fullMethod string, params, resp pro
 		ConnectionID: chat.ConnectionID(p.req.GetConnectionId()),
 	})
 	ctx = calls.WithRequestID(ctx, p.requestID)
+	if shard := p.shard(fullMethod, params); shard != "" {
+		ctx = calls.WithShard(ctx, shard)
+	}
 	start := time.Now()
 	err := p.net.Invoke(ctx, fullMethod, params, resp)
 	p.took = time.Since(start)

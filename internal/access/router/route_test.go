@@ -40,11 +40,15 @@ type network struct {
 	id     calls.Identity
 	reqID  string
 	count  int
+	seen   func(ctx context.Context)
 }
 
 func (n *network) Invoke(ctx context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
 	n.method, n.args, n.id, n.reqID = method, args.(proto.Message), calls.IdentityOf(ctx), calls.RequestID(ctx)
 	n.count++
+	if n.seen != nil {
+		n.seen(ctx)
+	}
 	if n.do == nil {
 		return nil
 	}

@@ -47,6 +47,7 @@ type Service struct {
 	metrics  *metrics
 	breakers map[string]*breaker // by target; never changed after New
 	reads    map[string]bool     // full names of methods without an effect; never changed after New
+	shards   int                 // into how many the log is divided; 0: unknown
 }
 
 var _ routerv1.RouterServiceServer = (*Service)(nil)
@@ -71,6 +72,10 @@ func isRead(m wire.Method) bool {
 	rule, ok := proto.GetExtension(m.Descriptor.Options(), annotations.E_Http).(*annotations.HttpRule)
 	return ok && rule.GetGet() != "" || calls.Target(m.FullMethod) == "query"
 }
+
+// Shards tells how many partitions the log has, before Run. Requests about a conversation then go to the instance of
+// message that appends to its partition, where there is one. It is a hint: any instance does.
+func (s *Service) Shards(partitions int) { s.shards = partitions }
 
 // Register serves the router on host.
 func (s *Service) Register(host grpc.ServiceRegistrar) { routerv1.RegisterRouterServiceServer(host, s) }

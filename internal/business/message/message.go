@@ -51,6 +51,8 @@ type Deps struct {
 	Network calls.Network
 	// Publish sends an ephemeral signal; it may be lost.
 	Publish func(subject string, data []byte) error
+	// Affinity is for several instances; nil is one instance, which tells nobody anything.
+	Affinity *Affinity
 }
 
 // Service is the target. It is safe for concurrent use.
@@ -71,17 +73,23 @@ type Service struct {
 	words   *wordFilter
 	now     func() time.Time
 	noise   *obs.Limiter
+
+	affinity *affinity // nil: this is the only instance
 }
 
 // New returns a Service that does nothing before Run. cfg must be valid.
 func New(cfg Config, d Deps, log *slog.Logger) *Service {
 	users, groups := userv1.NewUserInternalServiceClient(d.Network), groupv1.NewGroupInternalServiceClient(d.Network)
-	return &Service{
+	s := &Service{
 		cfg: cfg, log: log, entries: d.Log, cursors: d.Cursors, publish: d.Publish,
 		users: users, groups: groups, query: queryv1.NewQueryServiceClient(d.Network),
 		gate: permit.New(users, groups), permits: newPermits(cfg.Permissions), words: newWordFilter(cfg.SensitiveWords),
 		now: time.Now, noise: obs.Every(time.Minute),
 	}
+	if d.Affinity != nil && d.Affinity.Partitions > 0 {
+		s.affinity = newAffinity(*d.Affinity, d.Publish, log, s.noise)
+	}
+	return s
 }
 
 // Register serves s on a host.
@@ -90,8 +98,32 @@ func (s *Service) Register(h grpc.ServiceRegistrar) {
 	messagev1.RegisterMessageInternalServiceServer(h, s)
 }
 
-// Run runs the log until ctx ends; ready is called when it is caught up.
+// Run runs the log until ctx ends; ready is called when it is caught up. Of several instances it then takes part in
+// sharing out the partitions, and at the end it gives its own away before the log ends.
 func (s *Service) Run(ctx context.Context, ready func()) error {
+	if s.affinity == nil {
+		return s.runLog(ctx, ready)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	inner, end := context.WithCancel(context.WithoutCancel(ctx))
+	caughtUp, shared := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(shared)
+		defer end()
+		select {
+		case <-caughtUp:
+			s.affinity.run(ctx)
+		case <-ctx.Done():
+		}
+		<-ctx.Done()
+	}()
+	err := s.runLog(inner, func() { close(caughtUp); ready() })
+	cancel()
+	<-shared
+	return err
+}
+
+func (s *Service) runLog(ctx context.Context, ready func()) error {
 	if err := s.entries.Run(ctx, ready); err != nil {
 		return fmt.Errorf("run the log: %w", err)
 	}
