@@ -25,6 +25,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/convlog"
 	"github.com/oceanchat/oceanchat/internal/delivery/orchestrator"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/calls/inproc"
 )
@@ -43,12 +44,15 @@ type world struct {
 	notices  map[string][]*messagev1.Entry // of a group, ascending
 	broken   map[string]int                // method: how often it still fails
 	asked    map[string]int
+
+	journey *journey.Recorder
 }
 
 func newWorld() *world {
 	return &world{
 		online: map[string][]string{}, withheld: map[string][]*userv1.SeqRange{},
 		notices: map[string][]*messagev1.Entry{}, broken: map[string]int{}, asked: map[string]int{},
+		journey: journey.New(journey.Config{Events: 1 << 20}, "p"),
 	}
 }
 
@@ -140,6 +144,7 @@ func membersAt(notices []*messagev1.Entry, seq uint64) []string {
 // streams is a backbone of one scripted log, and queues that remember.
 type streams struct {
 	runs    [][]backbone.Message // what the reader gets, repeats and all
+	logs    []string             // the incarnation of the log at each run; "inc" where it is short
 	mu      sync.Mutex           // guards what follows
 	online  []published
 	offline []published
@@ -169,6 +174,9 @@ type scripted struct {
 }
 
 func (l scripted) Info(context.Context) (backbone.LogInfo, error) {
+	if l.s.handled < len(l.s.logs) {
+		return backbone.LogInfo{Incarnation: l.s.logs[l.s.handled]}, nil
+	}
 	return backbone.LogInfo{Incarnation: "inc"}, nil
 }
 
@@ -241,7 +249,7 @@ func notice(c string, seq uint64, kind messagev1.NoticeType, users ...string) *m
 func run(t *testing.T, w *world, s *streams) *prometheus.Registry {
 	t.Helper()
 	reg := prometheus.NewRegistry()
-	svc := orchestrator.New(config(), orchestrator.Deps{Backbone: s, Partitions: 1, Network: w.network()},
+	svc := orchestrator.New(config(), orchestrator.Deps{Backbone: s, Partitions: 1, Network: w.network(), Journey: w.journey},
 		slog.New(slog.DiscardHandler), reg)
 	if err := svc.Run(t.Context(), func() {}); err != nil {
 		t.Fatalf("Run = %v; want nil", err)

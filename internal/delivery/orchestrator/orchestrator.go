@@ -20,6 +20,7 @@ import (
 	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
 	presencev1 "github.com/oceanchat/oceanchat/gen/oceanchat/presence/v1"
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
@@ -55,12 +56,13 @@ type streams interface {
 	Queue(ctx context.Context, name backbone.QueueName) (backbone.Queue, error)
 }
 
-// Deps is what the service is plugged into; all but Trace are required.
+// Deps is what the service is plugged into; all but the last two are required.
 type Deps struct {
 	Backbone   streams
 	Partitions int
 	Network    calls.Network
-	Trace      *obs.Tracer // nil: off
+	Trace      *obs.Tracer       // nil: off
+	Journey    *journey.Recorder // nil: off
 }
 
 // Service is the target. It is safe for concurrent use.

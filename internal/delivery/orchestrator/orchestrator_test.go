@@ -424,3 +424,24 @@ func value(t *testing.T, reg prometheus.Gatherer, name string) float64 {
 	}
 	return sum
 }
+
+// A reader that goes on where another instance has been asks which log this is: positions of a new log may lie behind
+// its own. Else the queues would take the new log's tasks for repetitions of the old one's, and drop them.
+func TestTakeOverOnNewLog(t *testing.T) {
+	t.Parallel()
+	w, s := newWorld(), &streams{}
+	w.online["ann"] = []string{"gw1/a1"}
+	for i, position := range []uint64{5, 9, 10, 3} {
+		s.runs = append(s.runs, []backbone.Message{batch(t, position, text("d~ann~bob", uint64(i)+1, "bob"))})
+	}
+	s.logs = []string{"old", "new", "not asked", "newest"}
+	run(t, w, s)
+	var got []string
+	for _, p := range s.online {
+		log, _, _ := strings.Cut(p.id, ".")
+		got = append(got, log)
+	}
+	if diff := cmp.Diff([]string{"old", "new", "new", "newest"}, got); diff != "" {
+		t.Errorf("tasks are named after the logs (-want +got):\n%s", diff)
+	}
+}

@@ -64,10 +64,11 @@ func (r *reader) handle(ctx context.Context, run []backbone.Message) error {
 	return nil
 }
 
-// know asks which incarnation of the log this is: at first, and when positions come that were there before. It is part
-// of the tasks' ids, so that those of a new log are not taken for repetitions of an old one's.
+// know asks which incarnation of the log this is: at first, and when positions do not follow those that were there
+// before, as another instance may have read meanwhile, and of a new log. It is part of the tasks' ids, so that those of a
+// new log are not taken for repetitions of an old one's.
 func (r *reader) know(ctx context.Context, first uint64) error {
-	if r.incarnation != "" && first > r.last {
+	if r.incarnation != "" && first == r.last+1 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.s.cfg.CallTimeout)
@@ -142,6 +143,7 @@ func (r *reader) flush(ctx context.Context, p *plan) error {
 	if err != nil {
 		return err
 	}
+	decided := time.Now()
 	if err := r.out.publish(ctx, p.tasks(online, origin{r.incarnation, r.partition})); err != nil {
 		return err
 	}
@@ -149,6 +151,7 @@ func (r *reader) flush(ctx context.Context, p *plan) error {
 	if at := p.deliveries[0].entry.GetSentAt(); at != nil {
 		r.s.m.lag.Observe(time.Since(at.AsTime()).Seconds())
 	}
+	r.s.remember(p, online, decided)
 	for _, d := range p.deliveries {
 		r.s.deps.Trace.Passed(ctx, r.s.log, "orchestrated", d.entry.GetMessageId(), began)
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline/apns"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline/fcm"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline/vendorapi"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
@@ -51,6 +52,7 @@ type Config struct {
 const (
 	schema       = 1
 	taskTopic    = "task"
+	taskName     = "task"    // what a task is called that is for no one vendor
 	vendorTopic  = "vendor." // and the vendor's name
 	logoutTopic  = "user.loggedOut"
 	splitterName = "pusher-offline"
@@ -68,12 +70,13 @@ type streams interface {
 	Queue(ctx context.Context, name backbone.QueueName) (backbone.Queue, error)
 }
 
-// Deps is what the service is plugged into; all are required.
+// Deps is what the service is plugged into; all but the last two are required.
 type Deps struct {
 	Backbone streams
 	Network  calls.Network
 	Tokens   store.PushTokens
-	Trace    *obs.Tracer // nil: off
+	Trace    *obs.Tracer       // nil: off
+	Journey  *journey.Recorder // nil: off
 }
 
 // Service is the target. It is safe for concurrent use.
@@ -165,6 +168,7 @@ func (s *Service) Run(ctx context.Context, ready func()) error {
 func (s *Service) parked(what string) func(backbone.Task, error) {
 	return func(t backbone.Task, err error) {
 		s.m.parked.WithLabelValues(what).Inc()
+		s.givenUp(what, t.Data)
 		if n, ok := s.quiet.Allow("parked " + what); ok {
 			s.log.Error("a push task was given up", "task", t.ID, "topic", t.Topic, obs.AttemptNo, t.Tries, obs.Err, err, obs.Suppressed, n)
 		}

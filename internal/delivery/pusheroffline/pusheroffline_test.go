@@ -16,10 +16,12 @@ import (
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	pushv1 "github.com/oceanchat/oceanchat/gen/oceanchat/push/v1"
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
+	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline/vendorapi"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline/vendortest"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
+	"github.com/oceanchat/oceanchat/internal/seam/store"
 	"github.com/oceanchat/oceanchat/internal/wire"
 )
 
@@ -319,6 +321,36 @@ func TestLogout(t *testing.T) {
 	}
 	if _, ok := w.tokens.get("dan", "d1"); !ok {
 		t.Errorf("a token that was registered after the log-out was removed")
+	}
+}
+
+// Which session registered a token decides, not the clocks of the process that stored it and of the one that ended the
+// session.
+func TestLogoutGoesBySession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for user, ended := range map[string]chat.SessionID{"cid": "s1", "dan": "s0"} {
+		at := time.Now().Add(map[string]time.Duration{"cid": -time.Hour, "dan": time.Hour}[user])
+		err := w.tokens.Put(t.Context(), store.PushToken{
+			UserID: chat.UserID(user), DeviceID: "d1", SessionID: "s1", Provider: int32(providerAPNs), Token: user, RegisteredAt: time.Now(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := wire.MarshalJSON(&authv1.UserEvent{
+			EventId: user, Type: "loggedOut", UserId: user, SessionId: string(ended), DeviceId: "d1", At: timestamppb.New(at),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.enqueue(t, backbone.Events, "user.loggedOut", user, data)
+	}
+	eventually(t, "both events", func() bool { return w.metric(t, "logouts_total") == 2 })
+	if _, ok := w.tokens.get("cid", "d1"); ok {
+		t.Errorf("a token of an ended session, whose clock was behind, is still there")
+	}
+	if _, ok := w.tokens.get("dan", "d1"); !ok {
+		t.Errorf("the token of the next session was removed, as the clock of the one that ended was ahead")
 	}
 }
 

@@ -43,7 +43,7 @@ func (d *devices) Register(ctx context.Context, r *pushv1.RegisterRequest) (*pus
 		return nil, fault.InvalidFields(broken...)
 	}
 	err = d.tokens.Put(ctx, store.PushToken{
-		UserID: me.UserID, DeviceID: me.DeviceID, Provider: int32(r.GetProvider()), Token: r.GetToken(), AppID: r.GetAppId(),
+		UserID: me.UserID, DeviceID: me.DeviceID, SessionID: me.SessionID, Provider: int32(r.GetProvider()), Token: r.GetToken(), AppID: r.GetAppId(),
 		Environment: int32(r.GetEnvironment()), Language: r.GetLanguage(), RegisteredAt: now(),
 	})
 	if err != nil {
@@ -58,7 +58,7 @@ func (d *devices) Unregister(ctx context.Context, r *pushv1.UnregisterRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if err := d.tokens.Delete(ctx, me.UserID, me.DeviceID, now()); err != nil {
+	if err := d.tokens.EndSession(ctx, me.UserID, me.DeviceID, me.SessionID, now()); err != nil {
 		return nil, fmt.Errorf("remove the push token of device %s: %w", me.DeviceID, err)
 	}
 	return &pushv1.UnregisterResponse{}, nil
@@ -107,7 +107,7 @@ func (d *devices) check(r *pushv1.RegisterRequest) []fault.Field {
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
 // logouts consumes the end of sessions: a device that logged out gets no notification any more. One that has logged in
-// and registered again since keeps its token.
+// and registered again since keeps its token: it is the session's id that tells, not the clocks of two processes.
 func (s *Service) logouts() backbone.Consumer {
 	return backbone.Consumer{
 		Name: logoutName, Topic: logoutTopic, MaxInFlight: 4, MaxTries: taskTries, Parked: s.parked("logout"),
@@ -121,7 +121,7 @@ func (s *Service) logouts() backbone.Consumer {
 			}
 			ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
 			defer cancel()
-			err := s.tokens.Delete(ctx, chat.UserID(e.GetUserId()), chat.DeviceID(e.GetDeviceId()), e.GetAt().AsTime())
+			err := s.tokens.EndSession(ctx, chat.UserID(e.GetUserId()), chat.DeviceID(e.GetDeviceId()), chat.SessionID(e.GetSessionId()), e.GetAt().AsTime())
 			if err != nil {
 				s.log.WarnContext(ctx, "the tokens of a device that logged out are not removed yet",
 					obs.UserID, e.GetUserId(), obs.DeviceID, e.GetDeviceId(), obs.AttemptNo, t.Tries, obs.Err, err)

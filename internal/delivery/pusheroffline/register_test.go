@@ -161,7 +161,7 @@ func TestRegisterThenUnregister(t *testing.T) {
 	}
 	got, _ := db.get("ann", "d1")
 	want := store.PushToken{
-		UserID: "ann", DeviceID: "d1", Provider: int32(providerAPNs), Token: "abcd", AppID: "com.example.chat",
+		UserID: "ann", DeviceID: "d1", SessionID: "s1", Provider: int32(providerAPNs), Token: "abcd", AppID: "com.example.chat",
 		Environment: int32(pushv1.Environment_ENVIRONMENT_SANDBOX), Language: "de", RegisteredAt: time.Now(),
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateApproxTime(time.Minute)); diff != "" {

@@ -18,6 +18,7 @@ import (
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
@@ -26,7 +27,7 @@ import (
 // splitter consumes offline tasks.
 func (s *Service) splitter(q backbone.Queue) backbone.Consumer {
 	return backbone.Consumer{
-		Name: splitterName, Topic: taskTopic, MaxInFlight: s.cfg.Tasks, MaxTries: taskTries, Parked: s.parked("task"),
+		Name: splitterName, Topic: taskTopic, MaxInFlight: s.cfg.Tasks, MaxTries: taskTries, Parked: s.parked(taskName),
 		Handle: func(ctx context.Context, t backbone.Task) backbone.Verdict {
 			task := &flowv1.OfflineTask{}
 			if err := proto.Unmarshal(t.Data, task); err != nil {
@@ -62,12 +63,17 @@ func (s *Service) split(ctx context.Context, q backbone.Queue, task *flowv1.Offl
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, r := range rings {
 		g.Go(func() error { return s.publish(ctx, q, r, words) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	s.ringing(rings, began)
+	return nil
 }
 
 // rings resolves the devices of a task, without those whose vendor is not configured.
@@ -81,18 +87,38 @@ func (s *Service) rings(ctx context.Context, task *flowv1.OfflineTask, stored ti
 		expires := s.expiry(i.GetEntry(), stored)
 		if !time.Now().Before(expires) {
 			s.m.expired.Add(float64(len(i.GetUserIds())))
+			s.skipped(i, i.GetUserIds(), i.GetDeviceId(), "", expired)
 			continue
 		}
-		for _, u := range i.GetUserIds() {
-			for _, t := range tokens[chat.UserID(u)] {
-				wanted := i.GetDeviceId() == "" || chat.DeviceID(i.GetDeviceId()) == t.DeviceID
-				if wanted && s.configured(ctx, pushv1.Provider(t.Provider)) {
-					out = append(out, ring{entry: i.GetEntry(), token: t, expires: expires})
-				}
-			}
-		}
+		out = append(out, s.ringsOf(ctx, i, tokens, expires)...)
 	}
 	return out, nil
+}
+
+// ringsOf resolves the devices of one item.
+func (s *Service) ringsOf(ctx context.Context, i *flowv1.OfflineItem, tokens map[chat.UserID][]store.PushToken, expires time.Time) []ring {
+	var out []ring
+	var without []string // users without a device to ring at
+	for _, u := range i.GetUserIds() {
+		some := false
+		for _, t := range tokens[chat.UserID(u)] {
+			p := pushv1.Provider(t.Provider)
+			switch {
+			case i.GetDeviceId() != "" && chat.DeviceID(i.GetDeviceId()) != t.DeviceID:
+				continue
+			case s.configured(ctx, p):
+				out = append(out, ring{entry: i.GetEntry(), token: t, expires: expires})
+			case len(i.GetUserIds()) <= journey.Few:
+				s.skipped(i, []string{u}, string(t.DeviceID), providerName(p), notConfigured)
+			}
+			some = true
+		}
+		if !some {
+			without = append(without, u)
+		}
+	}
+	s.skipped(i, without, i.GetDeviceId(), "", noToken)
+	return out
 }
 
 func (s *Service) expiry(e *messagev1.Entry, stored time.Time) time.Time {

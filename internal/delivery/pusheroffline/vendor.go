@@ -14,6 +14,7 @@ import (
 	pushv1 "github.com/oceanchat/oceanchat/gen/oceanchat/push/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline/vendorapi"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
@@ -73,6 +74,7 @@ func (v *vendor) handle(ctx context.Context, t backbone.Task) backbone.Verdict {
 	}
 	v.s.m.took.WithLabelValues(v.name).Observe(time.Since(began).Seconds())
 	v.s.m.outcomes.WithLabelValues(v.name, o.Class.String()).Inc()
+	v.outcome(task, journey.Answered, told(o))
 	v.s.deps.Trace.Passed(ctx, v.s.log, "offline push "+v.name, task.GetMessageId(), began)
 	v.breaker.leave(o.Class == vendorapi.Transient || o.Class == vendorapi.Misconfigured)
 	if o.Class == vendorapi.Accepted && !t.Stored.IsZero() {
@@ -85,6 +87,7 @@ func (v *vendor) handle(ctx context.Context, t backbone.Task) backbone.Verdict {
 func (v *vendor) ready(ctx context.Context, t backbone.Task, task *flowv1.VendorTask) (store.PushToken, backbone.Verdict, bool) {
 	if !time.Now().Before(task.GetExpiresAt().AsTime()) {
 		v.s.m.expired.Inc()
+		v.outcome(task, journey.Skipped, expired)
 		return store.PushToken{}, backbone.Done(), false
 	}
 	token, ok, err := v.token(ctx, task)
@@ -93,6 +96,7 @@ func (v *vendor) ready(ctx context.Context, t backbone.Task, task *flowv1.Vendor
 		return token, backbone.RetryAfter(delay(time.Second, t.Tries), err), false
 	case !ok:
 		v.s.m.noToken.Inc()
+		v.outcome(task, journey.Skipped, noToken)
 		return token, backbone.Done(), false
 	}
 	return token, backbone.Verdict{}, true

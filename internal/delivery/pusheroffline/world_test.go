@@ -27,6 +27,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline/fcm"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline/vendortest"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone/embedded"
@@ -66,6 +67,16 @@ func (s *tokens) Delete(_ context.Context, u chat.UserID, d chat.DeviceID, befor
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t, ok := s.all[key(u, d)]; ok && !t.RegisteredAt.After(before) {
+		delete(s.all, key(u, d))
+	}
+	return nil
+}
+
+func (s *tokens) EndSession(_ context.Context, u chat.UserID, d chat.DeviceID, session chat.SessionID, before time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok := s.all[key(u, d)]
+	if ok && (t.SessionID == "" && !t.RegisteredAt.After(before) || t.SessionID != "" && t.SessionID == session) {
 		delete(s.all, key(u, d))
 	}
 	return nil
@@ -114,6 +125,7 @@ type world struct {
 	back    *embedded.Server
 	reg     *prometheus.Registry
 	log     *buffer
+	journey *journey.Recorder
 	preview map[string]userv1.PushPreview // all, unless it says otherwise
 	seq     uint64
 }
@@ -166,7 +178,7 @@ func newWorld(t *testing.T, change func(*pusheroffline.Config)) *world {
 	w := &world{
 		tokens: &tokens{all: map[string]store.PushToken{}}, apns: vendortest.NewAPNs(t), fcm: vendortest.NewFCM(t),
 		net: inproc.New(slog.New(slog.DiscardHandler)), reg: prometheus.NewPedanticRegistry(), log: &buffer{},
-		preview: map[string]userv1.PushPreview{},
+		preview: map[string]userv1.PushPreview{}, journey: journey.New(journey.Config{Events: 1 << 20}, "p"),
 	}
 	userv1.RegisterUserInternalServiceServer(w.net, w)
 	groupv1.RegisterGroupInternalServiceServer(w.net, w)
@@ -183,7 +195,7 @@ func newWorld(t *testing.T, change func(*pusheroffline.Config)) *world {
 		change(&cfg)
 	}
 	log := obs.NewLogger(w.log, obs.Text, slog.LevelDebug)
-	s, err := pusheroffline.New(cfg, pusheroffline.Deps{Backbone: w.back, Network: w.net, Tokens: w.tokens}, log, w.reg)
+	s, err := pusheroffline.New(cfg, pusheroffline.Deps{Backbone: w.back, Network: w.net, Tokens: w.tokens, Journey: w.journey}, log, w.reg)
 	if err != nil {
 		t.Fatal(err)
 	}

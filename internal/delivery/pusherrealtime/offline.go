@@ -13,6 +13,7 @@ import (
 	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
 	pusherrealtimev1 "github.com/oceanchat/oceanchat/gen/oceanchat/pusherrealtime/v1"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
 
@@ -22,6 +23,7 @@ type offline struct {
 	streams streams
 	timeout time.Duration
 	m       *metrics
+	journey *journey.Recorder // nil: off
 
 	mu    sync.Mutex // guards queue
 	queue backbone.Queue
@@ -75,9 +77,11 @@ func (o *offline) publish(ctx context.Context, task *flowv1.OfflineTask) error {
 	if err != nil {
 		return fmt.Errorf("encode offline task: %w", err)
 	}
+	began := time.Now()
 	if err := q.Publish(ctx, offlineTopic, task.GetId()+"."+strconv.FormatUint(xxhash.Sum64(data), 36), data); err != nil {
 		return fmt.Errorf("publish offline task %s: %w", task.GetId(), err)
 	}
+	o.remember(task, began)
 	for _, i := range task.GetItems() {
 		o.m.offline.Add(float64(len(i.GetUserIds())))
 	}

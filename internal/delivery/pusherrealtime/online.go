@@ -16,6 +16,7 @@ import (
 	wsgatewayv1 "github.com/oceanchat/oceanchat/gen/oceanchat/wsgateway/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/convlog"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
@@ -68,7 +69,8 @@ func (s *Service) handle(ctx context.Context, t backbone.Task) backbone.Verdict 
 	if err := proto.Unmarshal(t.Data, task); err != nil {
 		return backbone.Park(fmt.Errorf("no online task: %w", err))
 	}
-	defer s.pushing(ctx, task, time.Now())
+	began := time.Now()
+	defer s.pushing(ctx, task, began)
 	call, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
 	missed, err := s.gateways.deliver(call, task)
 	cancel()
@@ -84,6 +86,7 @@ func (s *Service) handle(ctx context.Context, t backbone.Task) backbone.Verdict 
 		online, _ = s.lookup(ctx, users(task, missed))
 	}
 	s.count(task, missed)
+	s.handed(task, missed, began)
 	if err := s.push(ctx, task, missed, online); err != nil {
 		return s.retry(ctx, task, t.Tries, err)
 	}
@@ -104,13 +107,20 @@ func (s *Service) count(task *flowv1.OnlineTask, missed []*wsgatewayv1.Unreached
 
 func (s *Service) retry(ctx context.Context, task *flowv1.OnlineTask, try int, err error) backbone.Verdict {
 	s.m.retried.Inc()
+	if !errors.Is(err, errBusy) { // that is a queue, and its time shows between routed and handed
+		s.failed(task, journey.Retried, err)
+	}
 	if n, ok := s.quiet.Allow("retry " + task.GetGatewayId()); ok && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "a gateway's task was not delivered, it comes again",
 			obs.GatewayID, task.GetGatewayId(), obs.AttemptNo, try, obs.Err, err, obs.Suppressed, n)
 	}
+	first := s.cfg.RetryDelay
+	if errors.Is(err, errBusy) {
+		first = busyDelay // most likely it is only busy, and what comes late is overtaken
+	}
 	delay := maxDelay
 	if shift := try - 1; shift < 20 {
-		delay = min(maxDelay, s.cfg.RetryDelay<<max(0, shift))
+		delay = min(maxDelay, first<<max(0, shift))
 	}
 	return backbone.RetryAfter(delay, err)
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusherrealtime"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/calls/inproc"
 )
@@ -36,7 +37,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is presence, the backbone and what was seen of them.
 type world struct {
 	presencev1.UnimplementedPresenceInternalServiceServer
-	net *inproc.Network
+	net     *inproc.Network
+	journey *journey.Recorder
 
 	mu       sync.Mutex                 // guards what follows
 	online   map[string][]string        // user: "gateway/connection"
@@ -52,6 +54,7 @@ type world struct {
 func newWorld() *world {
 	w := &world{
 		net: inproc.New(slog.New(slog.DiscardHandler)), online: map[string][]string{}, verdicts: map[string]backbone.Action{},
+		journey: journey.New(journey.Config{Events: 1 << 20}, "p"),
 	}
 	presencev1.RegisterPresenceInternalServiceServer(w.net, w)
 	return w
@@ -216,7 +219,7 @@ func start(t *testing.T, w *world) *pusherrealtime.Service {
 		InFlight: 4, CallTimeout: 200 * time.Millisecond, PublishTimeout: time.Second, RetryDelay: time.Millisecond,
 		Signals: 64, SignalWorkers: 2,
 	}
-	s := pusherrealtime.New(cfg, pusherrealtime.Deps{Backbone: w, Network: w.net}, slog.New(slog.DiscardHandler), prometheus.NewPedanticRegistry())
+	s := pusherrealtime.New(cfg, pusherrealtime.Deps{Backbone: w, Network: w.net, Journey: w.journey}, slog.New(slog.DiscardHandler), prometheus.NewPedanticRegistry())
 	s.Register(w.net)
 	ctx, cancel := context.WithCancel(t.Context())
 	var g errgroup.Group
