@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
@@ -51,8 +52,9 @@ type Service struct {
 	db      store.Log
 	log     *slog.Logger
 	m       metrics
-	tracer  *obs.Tracer // nil: off
-	halted  atomic.Bool // something was not as it must be: no purging
+	tracer  *obs.Tracer       // nil: off
+	journey *journey.Recorder // nil: off
+	halted  atomic.Bool       // something was not as it must be: no purging
 }
 
 type metrics struct {
@@ -120,62 +122,107 @@ func (s *Service) Run(ctx context.Context, ready func()) error {
 }
 
 func (s *Service) purgeLoop(ctx context.Context) {
+	elsewhere := false
 	for tick := time.NewTicker(s.cfg.PurgeEvery); ; {
 		select {
 		case <-ctx.Done():
 			tick.Stop()
 			return
 		case <-tick.C:
-			for i := range s.streams {
-				if err := s.purge(ctx, i); err != nil && ctx.Err() == nil {
-					s.log.WarnContext(ctx, "purging failed, the next round retries", obs.Partition, i, obs.Err, err)
-				}
+			if hole := s.purge(ctx); hole != elsewhere {
+				elsewhere = hole
+				s.tellHalted(ctx, hole)
 			}
 		}
 	}
 }
 
-// purge removes what is below the writer's and every other reader's floor and older than Keep; when space runs short,
-// age no longer counts. What is not stored or not delivered stays, even if the log fills up.
-func (s *Service) purge(ctx context.Context, partition int) error {
+// purge removes what may leave the log, of all partitions or, while a conversation has a hole, of none, whichever
+// instance met the hole. It reports whether another one did.
+func (s *Service) purge(ctx context.Context) (elsewhere bool) {
+	upTo, hole := make([]uint64, len(s.streams)), false
+	for i := range s.streams {
+		n, behind, err := s.purgeable(ctx, i)
+		s.warn(ctx, i, err)
+		upTo[i], hole = n, hole || behind
+	}
+	if s.halted.Load() {
+		return false
+	}
+	if hole {
+		return true
+	}
+	for i, n := range upTo {
+		if n == 0 {
+			continue
+		}
+		if err := s.streams[i].Purge(ctx, n); err != nil {
+			s.warn(ctx, i, fmt.Errorf("purge up to %d: %w", n, err))
+		}
+	}
+	return false
+}
+
+func (s *Service) warn(ctx context.Context, partition int, err error) {
+	if err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "purging failed, the next round retries", obs.Partition, partition, obs.Err, err)
+	}
+}
+
+// purgeable returns up to where a partition may be purged, 0 if not at all: what is below the writer's and every other
+// reader's floor and older than Keep; when space runs short, age no longer counts. What is not stored or not delivered
+// stays, even if the log fills up. behind reports that its writer, in whichever instance, went on behind a hole: the
+// mark moves before a run is acknowledged, so a floor that was read first is above it only then.
+func (s *Service) purgeable(ctx context.Context, partition int) (upTo uint64, behind bool, err error) {
 	stream := s.streams[partition]
 	info, err := stream.Info(ctx)
 	if err != nil {
-		return fmt.Errorf("ask for the stream's state: %w", err)
+		return 0, false, fmt.Errorf("ask for the stream's state: %w", err)
 	}
 	full := s.used(ctx, partition, info)
-	if s.halted.Load() {
-		return nil
+	own, err := stream.Floor(ctx, Reader)
+	if err != nil {
+		return 0, false, fmt.Errorf("floor of %s: %w", Reader, err)
 	}
 	mark, err := s.db.Mark(ctx, partition)
 	if err != nil {
-		return fmt.Errorf("read the mark: %w", err)
+		return 0, false, fmt.Errorf("read the mark: %w", err)
 	}
 	if mark.Incarnation != info.Incarnation {
-		return nil
+		return 0, false, nil
 	}
-	upTo := mark.Position
+	upTo = mark.Position
 	for _, r := range s.keep.Others {
 		floor, err := stream.Floor(ctx, r)
 		if err != nil {
-			return fmt.Errorf("floor of %s: %w", r, err)
+			return 0, false, fmt.Errorf("floor of %s: %w", r, err)
 		}
 		upTo = min(upTo, floor)
 	}
 	if !full {
 		young, err := stream.SeqAt(ctx, time.Now().Add(-s.keep.Keep))
 		if err != nil {
-			return fmt.Errorf("find the first batch to keep: %w", err)
+			return 0, false, fmt.Errorf("find the first batch to keep: %w", err)
 		}
 		upTo = min(upTo, max(young, 1)-1)
 	}
 	if upTo < info.First {
-		return nil
+		upTo = 0
 	}
-	if err := stream.Purge(ctx, upTo); err != nil {
-		return fmt.Errorf("purge up to %d: %w", upTo, err)
+	return upTo, own > mark.Position, nil
+}
+
+// tellHalted raises or takes back the alarm for a hole that another instance met.
+func (s *Service) tellHalted(ctx context.Context, elsewhere bool) {
+	if elsewhere {
+		s.log.ErrorContext(ctx, "another instance went on behind a hole of a conversation: nothing is purged")
+		s.m.halted.Set(1)
+		return
 	}
-	return nil
+	s.m.halted.Set(0)
+	if s.halted.Load() { // it is this instance now
+		s.m.halted.Set(1)
+	}
 }
 
 // used reports whether space runs short, and raises the alarm.

@@ -152,3 +152,47 @@ func TestHaltStopsAllPurging(t *testing.T) {
 		t.Errorf("the logs begin at %d and %d; want 1, 1", bad.first(t), good.first(t))
 	}
 }
+
+// L5: a hole stops purging in every instance, also in those that do not read the partition with the hole, and until its
+// storing goes on.
+func TestHaltStopsOtherInstances(t *testing.T) {
+	t.Parallel()
+	db := openDB(t)
+	bad, good := &rounds{Stream: convlogtest.NewStream("a")}, &rounds{Stream: convlogtest.NewStream("b")}
+	adopt(t, db.Log(), 0, bad)
+	adopt(t, db.Log(), 1, good)
+	old := time.Now().Add(-time.Hour)
+	bad.Put(encode(t, text(team, 1, "ann")), old)
+	bad.Put(encode(t, text(team, 3, "ann")), old)
+	first := run(t, config(), persistence.Retention{}, db.Log(), bad, good)
+	eventually(t, "one instance meets the hole", func() bool { return first.metric("purging_halted") == 1 })
+	eventually(t, "and has read on behind it", func() bool {
+		floor, err := bad.Stream.Floor(t.Context(), persistence.Reader)
+		return err == nil && floor == 2
+	})
+
+	// The other instance reads neither partition: it waits for the pin.
+	waiting, others := make([]backbone.Log, 2), []*rounds{bad, good}
+	for i, s := range others {
+		waiting[i] = unpinned{s}
+	}
+	second := run(t, config(), persistence.Retention{}, db.Log(), waiting...)
+	good.Put(encode(t, text(direct, 1, "ann")), old)
+	eventually(t, "the other partition is stored", func() bool { return position(t, db.Log(), 1) == 1 })
+	eventually(t, "the other instance knows", func() bool { return second.metric("purging_halted") == 1 })
+	first.stop()
+	good.pass(t)
+	if bad.first(t) != 1 || good.first(t) != 1 {
+		t.Errorf("the logs begin at %d and %d; want 1, 1", bad.first(t), good.first(t))
+	}
+	bad.SetFloor(persistence.Reader, 1) // set back, as by a writer that starts
+	eventually(t, "purging goes on", func() bool { return good.first(t) == 2 && second.metric("purging_halted") == 0 })
+}
+
+// unpinned is a log that another instance reads.
+type unpinned struct{ *rounds }
+
+func (unpinned) Follow(ctx context.Context, _ backbone.Reader) error {
+	<-ctx.Done()
+	return nil
+}

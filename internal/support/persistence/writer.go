@@ -26,6 +26,7 @@ type writer struct {
 	holes     map[chat.ConversationID]bool       // conversations that are not stored any more
 	hole      uint64                             // position of the first hole; the mark stays below it
 	last      time.Time                          // when the last batch was stored
+	messages  []string                           // ids of those in the batch in the making
 }
 
 func newWriter(s *Service, partition int) *writer {
@@ -96,7 +97,7 @@ func (w *writer) handle(ctx context.Context, run []backbone.Message) error {
 		w.heads[h.ConversationID] = h
 	}
 	w.count(b, run)
-	w.tell(ctx, b, began)
+	w.tell(ctx, began)
 	return nil
 }
 
@@ -139,6 +140,7 @@ func (w *writer) count(b store.Batch, run []backbone.Message) {
 // stays: what is not stored is above the mark, so message still finds it in the log's tail, heads do not fall back
 // to what is stored, and the next start meets the hole again.
 func (w *writer) batch(ctx context.Context, run []backbone.Message) (store.Batch, error) {
+	w.messages = w.messages[:0]
 	b := &builder{
 		writer: w, heads: map[chat.ConversationID]store.Head{}, read: map[reader]store.CursorOf{},
 		Batch: store.Batch{Partition: w.partition, From: w.mark, To: w.mark},
@@ -245,6 +247,7 @@ func (b *builder) add(ctx context.Context, le *flowv1.LogEntry, m backbone.Messa
 		ConversationID: c, Seq: e.GetSeq(), Ordinal: e.GetOrdinal(), SenderID: sender, SentAt: sentAt,
 		Kind: int32(e.GetKind()), Dedupe: convlog.Dedupe(sender, c, e.GetClientMsgId()), Data: data,
 	})
+	b.messages = append(b.messages, e.GetMessageId())
 	h.Seq, h.Ordinal, h.SentAt, h.Position = e.GetSeq(), e.GetOrdinal(), sentAt, m.Seq
 	if e.GetKind() == messagev1.EntryKind_ENTRY_KIND_NOTICE {
 		h.NoticeSeq = h.Seq

@@ -122,7 +122,7 @@ func (s *Service) peers(ctx context.Context, me chat.UserID, page []outline) (ma
 func (s *Service) cursors(ctx context.Context, me chat.UserID, page []outline) (map[chat.ConversationID]store.Cursor, error) {
 	stored, err := s.db.Cursors(ctx, me, conversations(page))
 	if err != nil {
-		return nil, fmt.Errorf("read cursors of %s: %w", me, err)
+		return nil, s.unread(ctx, err, "read cursors of %s", me)
 	}
 	out := make(map[chat.ConversationID]store.Cursor, len(page))
 	for _, c := range stored {
@@ -162,7 +162,7 @@ func (s *Service) readByPeers(ctx context.Context, me chat.UserID, page []outlin
 	}
 	stored, err := s.db.PeerCursors(ctx, me, directs(page))
 	if err != nil {
-		return nil, fmt.Errorf("read cursors of the peers of %s: %w", me, err)
+		return nil, s.unread(ctx, err, "read cursors of the peers of %s", me)
 	}
 	for _, c := range stored {
 		out[c.ConversationID] = max(out[c.ConversationID], c.Seq)
@@ -194,7 +194,7 @@ func (s *Service) mentions(ctx context.Context, me chat.UserID, page []outline, 
 	}
 	first, err := s.db.FirstMentions(ctx, me, after)
 	if err != nil {
-		return nil, fmt.Errorf("read mentions of %s: %w", me, err)
+		return nil, s.unread(ctx, err, "read mentions of %s", me)
 	}
 	out := make(map[chat.ConversationID]uint64, len(first))
 	for _, o := range page {
@@ -239,7 +239,7 @@ func (s *Service) lastEntries(ctx context.Context, me chat.UserID, page []outlin
 	}
 	stored, err := s.db.At(ctx, keys)
 	if err != nil {
-		return nil, fmt.Errorf("read %d last entries: %w", len(keys), err)
+		return nil, s.unread(ctx, err, "read %d last entries", len(keys))
 	}
 	for _, e := range stored {
 		entry, err := decode(e)

@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"time"
 
@@ -84,7 +83,7 @@ func (s *Service) scope(ctx context.Context, id string) (permit.Scope, error) {
 // page returns at most limit entries, of at most budget bytes, between from and to, both included: the newest ones if
 // newest, else the oldest.
 func (s *Service) page(ctx context.Context, scope permit.Scope, from, to uint64, limit, budget int, newest bool) (*queryv1.EntriesResponse, error) {
-	entries, err := s.between(ctx, scope, from, to, limit+1, newest)
+	entries, more, err := s.between(ctx, scope, from, to, limit+1, newest)
 	if err != nil || len(entries) == 0 {
 		return &queryv1.EntriesResponse{}, err
 	}
@@ -100,7 +99,7 @@ func (s *Service) page(ctx context.Context, scope permit.Scope, from, to uint64,
 	if entries, err = fit(entries, budget, newest); err != nil {
 		return nil, err
 	}
-	return covered(&queryv1.EntriesResponse{HasMore: len(entries) < read}, entries), nil
+	return covered(&queryv1.EntriesResponse{HasMore: more || len(entries) < read}, entries), nil
 }
 
 // shown returns what the user may see of entries that were read. It asks again: now that they are read, the owners
@@ -141,45 +140,9 @@ func covered(out *queryv1.EntriesResponse, entries []*messagev1.Entry) *queryv1.
 	return out
 }
 
-// between reads both tiers, whoever may see what. The log's tail is asked first: an entry that the writer stores meanwhile is then in both.
-func (s *Service) between(ctx context.Context, scope permit.Scope, from, to uint64, limit int, newest bool) ([]*messagev1.Entry, error) {
-	from, to = max(from, scope.First()), scope.Last(to)
-	if from > to {
-		return nil, nil
-	}
-	tail, err := s.messages.ReadTail(ctx, &messagev1.ReadTailRequest{
-		ConversationId: string(scope.Conversation), FromSeq: from, ToSeq: to, Limit: uint32(limit), Newest: newest,
-	})
-	if err != nil {
-		return nil, err
-	}
-	stored, err := s.db.Range(ctx, scope.Conversation, from, to, limit, newest)
-	if err != nil {
-		return nil, fmt.Errorf("read %s from %d to %d: %w", scope.Conversation, from, to, err)
-	}
-	entries := make([]*messagev1.Entry, 0, len(stored)+len(tail.GetEntries()))
-	var last uint64
-	for _, e := range stored {
-		entry, err := decode(e)
-		if err != nil {
-			return nil, err
-		}
-		entries, last = append(entries, entry), e.Seq
-	}
-	for _, e := range tail.GetEntries() {
-		if e.GetSeq() > last {
-			entries = append(entries, e)
-		}
-	}
-	if len(entries) > limit && newest {
-		return entries[len(entries)-limit:], nil
-	}
-	return entries[:min(limit, len(entries))], nil
-}
-
 // seqAt returns the seq of the first entry sent at or after a time, or the last one's; 0 if there is none at all.
 func (s *Service) seqAt(ctx context.Context, scope permit.Scope, at time.Time) (uint64, error) {
-	newest, err := s.between(ctx, scope, 1, math.MaxInt64, 1, true)
+	newest, _, err := s.between(ctx, scope, 1, math.MaxInt64, 1, true)
 	if err != nil || len(newest) == 0 {
 		return 0, err
 	}
@@ -191,7 +154,7 @@ func (s *Service) seqAt(ctx context.Context, scope permit.Scope, at time.Time) (
 	}
 	seq, err := s.db.FirstAt(ctx, scope.Conversation, at)
 	if err != nil {
-		return 0, fmt.Errorf("find the entry of %s at %s: %w", scope.Conversation, at, err)
+		return 0, s.unread(ctx, err, "find the entry of %s at %s", scope.Conversation, at)
 	}
 	if last := newest[0].GetSeq(); seq == 0 && len(tail.GetEntries()) > 0 {
 		return s.unstoredAt(ctx, scope, max(tail.GetEntries()[0].GetSeq(), scope.First()), last, at)
@@ -206,7 +169,7 @@ func (s *Service) seqAt(ctx context.Context, scope permit.Scope, at time.Time) (
 func (s *Service) unstoredAt(ctx context.Context, scope permit.Scope, from, to uint64, at time.Time) (uint64, error) {
 	for from < to {
 		mid := from + (to-from)/2
-		e, err := s.between(ctx, scope, mid, mid, 1, false)
+		e, _, err := s.between(ctx, scope, mid, mid, 1, false)
 		if err != nil {
 			return 0, err
 		}

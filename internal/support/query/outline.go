@@ -3,7 +3,6 @@ package query
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -34,7 +33,7 @@ func (s *Service) outlines(ctx context.Context, me chat.UserID) ([]outline, erro
 	}
 	directs, err := s.db.Directs(ctx, me)
 	if err != nil {
-		return nil, fmt.Errorf("list direct conversations of %s: %w", me, err)
+		return nil, s.unread(ctx, err, "list direct conversations of %s", me)
 	}
 	for _, h := range fresh.GetHeads() {
 		directs = append(directs, chat.ConversationID(h.GetConversationId()))
@@ -84,7 +83,7 @@ func (s *Service) heads(ctx context.Context, me chat.UserID, all []outline) ([]o
 	}
 	stored, err := s.db.Heads(ctx, conversations(all))
 	if err != nil {
-		return nil, fmt.Errorf("read %d heads: %w", len(all), err)
+		return nil, s.unread(ctx, err, "read %d heads", len(all))
 	}
 	heads := make(map[chat.ConversationID]store.Head, len(all))
 	for _, h := range stored {

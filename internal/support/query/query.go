@@ -15,6 +15,7 @@ import (
 	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
+	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/permit"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
@@ -29,16 +30,22 @@ type Service struct {
 	users    userv1.UserInternalServiceClient
 	groups   groupv1.GroupInternalServiceClient
 	gate     *permit.Gate
+	stands   *positions
 	log      *slog.Logger
+	quiet    *obs.Limiter
 	now      func() time.Time
 }
 
 // New returns a Service.
 func New(db store.Reader, network calls.Network, log *slog.Logger) *Service {
 	users, groups := userv1.NewUserInternalServiceClient(network), groupv1.NewGroupInternalServiceClient(network)
+	messages := messagev1.NewMessageInternalServiceClient(network)
+	ask := func(ctx context.Context) (*messagev1.GetPositionsResponse, error) {
+		return messages.GetPositions(ctx, &messagev1.GetPositionsRequest{})
+	}
 	return &Service{
-		db: db, messages: messagev1.NewMessageInternalServiceClient(network), users: users, groups: groups,
-		gate: permit.New(users, groups), log: log, now: time.Now,
+		db: db, messages: messages, users: users, groups: groups, stands: &positions{ask: ask},
+		gate: permit.New(users, groups), log: log, quiet: obs.Every(10 * time.Second), now: time.Now,
 	}
 }
 

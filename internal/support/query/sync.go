@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"time"
 
-	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	queryv1 "github.com/oceanchat/oceanchat/gen/oceanchat/query/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
@@ -86,7 +84,7 @@ func (s *Service) Sync(ctx context.Context, req *queryv1.SyncRequest) (*queryv1.
 	if err := from.parse("pageToken", req.GetPageToken()); err != nil {
 		return nil, err
 	}
-	at, err := s.messages.GetPositions(ctx, &messagev1.GetPositionsRequest{})
+	at, err := s.stands.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,11 +120,11 @@ func (s *Service) Sync(ctx context.Context, req *queryv1.SyncRequest) (*queryv1.
 func (s *Service) changedSince(ctx context.Context, me chat.UserID, all []outline, old syncToken) ([]outline, error) {
 	own, err := s.db.Cursors(ctx, me, conversations(all))
 	if err != nil {
-		return nil, fmt.Errorf("read cursors of %s: %w", me, err)
+		return nil, s.unread(ctx, err, "read cursors of %s", me)
 	}
 	peers, err := s.db.PeerCursors(ctx, me, directs(all))
 	if err != nil {
-		return nil, fmt.Errorf("read cursors of the peers of %s: %w", me, err)
+		return nil, s.unread(ctx, err, "read cursors of the peers of %s", me)
 	}
 	since := time.UnixMilli(old.Time).Add(-overlap)
 	moved := map[chat.ConversationID]bool{}

@@ -2,11 +2,13 @@ package query_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +42,7 @@ const partitions = 2
 type world struct {
 	t        *testing.T
 	db       *sqlite.DB
+	reader   *replaced
 	streams  []*convlogtest.Stream
 	messages *messages
 	users    *users
@@ -67,6 +70,7 @@ func newWorld(t *testing.T) *world {
 		groups: &groups{members: map[string]*groupv1.Membership{}}, log: map[chat.ConversationID][]*messagev1.Entry{},
 		now: time.Now().Add(-time.Hour).UTC().Truncate(time.Millisecond),
 	}
+	w.reader = &replaced{Reader: db.Reader()}
 	var streams []backbone.Log
 	for range partitions {
 		s := convlogtest.NewStream("a")
@@ -78,7 +82,7 @@ func newWorld(t *testing.T) *world {
 	messagev1.RegisterMessageInternalServiceServer(net, w.messages)
 	userv1.RegisterUserInternalServiceServer(net, w.users)
 	groupv1.RegisterGroupInternalServiceServer(net, w.groups)
-	query.New(db.Reader(), net, log).Register(net)
+	query.New(w.reader, net, log).Register(net)
 	w.query = queryv1.NewQueryServiceClient(net)
 	return w
 }
@@ -225,6 +229,7 @@ type messages struct {
 	log       *convlog.Log
 	afterTail func()
 	positions *messagev1.GetPositionsResponse
+	begins    uint64 // where tails begin, at the earliest
 }
 
 func (m *messages) hook() {
@@ -255,8 +260,9 @@ func (m *messages) ReadTail(ctx context.Context, r *messagev1.ReadTailRequest) (
 	if r.GetLimit() == 0 || r.GetLimit() > 200 {
 		return nil, fmt.Errorf("ReadTail with limit %d", r.GetLimit())
 	}
-	t, err := m.log.Tail(ctx, chat.ConversationID(r.GetConversationId()), r.GetFromSeq(), r.GetToSeq(), int(r.GetLimit()), r.GetNewest())
-	return &messagev1.ReadTailResponse{Entries: t.Entries, HeadSeq: t.Head, TailFrom: t.From}, err
+	from := max(r.GetFromSeq(), m.begins)
+	t, err := m.log.Tail(ctx, chat.ConversationID(r.GetConversationId()), from, r.GetToSeq(), int(r.GetLimit()), r.GetNewest())
+	return &messagev1.ReadTailResponse{Entries: t.Entries, HeadSeq: t.Head, TailFrom: max(t.From, m.begins)}, err
 }
 
 func (m *messages) GetPositions(ctx context.Context, _ *messagev1.GetPositionsRequest) (*messagev1.GetPositionsResponse, error) {
@@ -265,6 +271,57 @@ func (m *messages) GetPositions(ctx context.Context, _ *messagev1.GetPositionsRe
 	}
 	epoch, positions, err := m.log.Positions(ctx)
 	return &messagev1.GetPositionsResponse{Epoch: epoch, Positions: positions}, err
+}
+
+// replaced is the database, which may be away, or a primary that was replaced and knows only of what was before.
+type replaced struct {
+	store.Reader
+	away   atomic.Bool
+	hangs  atomic.Bool
+	behind atomic.Uint64 // the last seq that it knows, if not 0
+
+	deleted bool          // all entries are
+	extra   []store.Entry // behind all others
+}
+
+var errAway = errors.New("the database is away")
+
+func (r *replaced) state(ctx context.Context) error {
+	if r.hangs.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if r.away.Load() {
+		return errAway
+	}
+	return nil
+}
+
+func (r *replaced) Range(ctx context.Context, c chat.ConversationID, from, to uint64, limit int, newest bool) ([]store.Entry, error) {
+	if err := r.state(ctx); err != nil {
+		return nil, err
+	}
+	if last := r.behind.Load(); last != 0 {
+		to = min(to, last)
+	}
+	if r.deleted {
+		return nil, nil
+	}
+	es, err := r.Reader.Range(ctx, c, from, to, limit, newest)
+	return append(es, r.extra...), err
+}
+
+func (r *replaced) Heads(ctx context.Context, cs []chat.ConversationID) ([]store.Head, error) {
+	if err := r.state(ctx); err != nil {
+		return nil, err
+	}
+	hs, err := r.Reader.Heads(ctx, cs)
+	for i := range hs {
+		if last := r.behind.Load(); last != 0 {
+			hs[i].Seq = min(hs[i].Seq, last)
+		}
+	}
+	return hs, err
 }
 
 // users is the user service: everybody is there but who is gone, and withheld["bob>ann"] is what ann withholds of bob's.
