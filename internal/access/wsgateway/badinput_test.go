@@ -145,7 +145,7 @@ func TestConnectRefused(t *testing.T) {
 	w.sessions.set("s-denied", faststate.Denied)
 	w.sessions.set("s-lost", faststate.Unknown)
 	w.sessions.set("s-open", faststate.Unknown)
-	w.auth.open["s-open"] = true
+	w.auth.end("s-lost")
 	tests := []struct {
 		name, method, params, reason string
 	}{

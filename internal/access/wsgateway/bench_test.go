@@ -8,21 +8,42 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"google.golang.org/protobuf/proto"
+
+	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
+	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
+	presencev1 "github.com/oceanchat/oceanchat/gen/oceanchat/presence/v1"
+	wsgatewayv1 "github.com/oceanchat/oceanchat/gen/oceanchat/wsgateway/v1"
+	"github.com/oceanchat/oceanchat/internal/chat"
+	"github.com/oceanchat/oceanchat/internal/journey"
 )
 
-// BenchmarkFanOut pushes one entry to 200 connections per step; ns/op is for one delivery.
+// BenchmarkFanOut pushes one entry to so many connections per step; ns/op is for one delivery.
 func BenchmarkFanOut(b *testing.B) {
-	w := start(b)
-	var ids []string
-	const people = 200
+	for _, people := range []int{50, 200} {
+		b.Run(fmt.Sprint(people), func(b *testing.B) { fanOut(b, start(b), people) })
+		b.Run(fmt.Sprint(people, "-journey"), func(b *testing.B) {
+			fanOut(b, startJourney(b, journey.New(journey.Config{Events: 65536}, "p")), people)
+		})
+	}
+}
+
+func fanOut(b *testing.B, w *world, people int) {
+	var to []*presencev1.Connection
 	for i := range people {
 		c, id := w.connect(fmt.Sprintf("u%d", i), true)
-		ids = append(ids, id)
+		to = append(to, &presencev1.Connection{
+			UserId: fmt.Sprintf("u%d", i), DeviceId: fmt.Sprintf("d-u%d", i), ConnectionId: id, GatewayId: string(w.gw.ID()),
+		})
 		go swallow(c)
 	}
 	b.ResetTimer()
 	for i := 0; i < b.N; i += people {
-		if _, err := w.down.Deliver(context.Background(), w.entryTask(uint64(i), uint64(i), ids...)); err != nil {
+		entry, _ := proto.Marshal(&messagev1.Entry{
+			ConversationId: "g~g1", Seq: uint64(i), SenderId: "u9", MessageId: string(chat.NewMessageID(uint64(i), uint64(i+1))),
+		})
+		task := &flowv1.OnlineTask{GatewayId: string(w.gw.ID()), Items: []*flowv1.OnlineItem{{Entry: entry, To: to}}}
+		if _, err := w.down.Deliver(context.Background(), &wsgatewayv1.DeliverRequest{Task: task}); err != nil {
 			b.Fatalf("Deliver = %v; want nil", err)
 		}
 	}

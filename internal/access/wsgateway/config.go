@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/oceanchat/oceanchat/internal/config"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
@@ -56,6 +57,7 @@ const (
 	writeTimeout  = 10 * time.Second       // a slow client that takes nothing for so long is gone
 	queuedBytes   = 256 << 10              // requests of a connection that wait; above it the socket is not read
 	callBatch     = 500                    // connections or sessions in one call
+	auditTurns    = 10                     // rounds of the sweep in which each session is checked at auth once
 	tooManyAfter  = 5 * time.Second        // what a client waits at least after 4008
 	entryBatch    = 50                     // entries in one call, each some 20 KiB at most
 	backlogMax    = 1 << 16                // goodbyes or hand-backs that wait for their service
@@ -91,6 +93,8 @@ type Deps struct {
 	TCP *netdoor.Door
 	// Trace makes the spans of requests and deliveries; nil means none.
 	Trace *obs.Tracer
+	// Journey remembers what was pushed and acknowledged; nil means nothing.
+	Journey *journey.Recorder
 }
 
 // Verifier checks an access token by auth's public keys; *token.Verifier does.
@@ -103,4 +107,6 @@ type Verifier interface {
 type Subscriber interface {
 	// Subscribe is as in backbone.Backbone.
 	Subscribe(subject, group string, fn func(subject string, data []byte)) (stop func(), err error)
+	// OnReconnect is as in backbone.Backbone.
+	OnReconnect(fn func()) (stop func())
 }

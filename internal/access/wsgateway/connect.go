@@ -167,33 +167,42 @@ func (s *Service) endedSessions(ctx context.Context, ids []chat.SessionID) ([]ch
 	if len(states) != len(ids) {
 		return nil, fmt.Errorf("check allow-list: %d answers for %d sessions", len(states), len(ids))
 	}
-	var ended []chat.SessionID
-	unknown := map[string]bool{}
+	var ended, unknown []chat.SessionID
 	for i, id := range ids {
 		switch states[i] {
 		case faststate.Denied:
 			ended = append(ended, id)
 		case faststate.Unknown:
-			unknown[string(id)] = true
+			unknown = append(unknown, id)
 		case faststate.Allowed:
 		}
 	}
 	if len(unknown) == 0 {
 		return ended, nil
 	}
+	over, err := s.endedAtAuth(ctx, unknown)
+	return append(ended, over...), err
+}
+
+// endedAtAuth returns those of ids that are over after auth's database.
+func (s *Service) endedAtAuth(ctx context.Context, ids []chat.SessionID) ([]chat.SessionID, error) {
 	req := &authv1.CheckSessionsRequest{}
-	for id := range unknown {
-		req.SessionIds = append(req.SessionIds, id)
+	for _, id := range ids {
+		req.SessionIds = append(req.SessionIds, string(id))
 	}
 	resp, err := s.auth.CheckSessions(ctx, req)
 	if err != nil {
-		return nil, fmt.Errorf("check %d sessions at auth: %w", len(unknown), err)
+		return nil, fmt.Errorf("check %d sessions at auth: %w", len(ids), err)
 	}
+	open := make(map[string]bool, len(ids))
 	for _, id := range resp.GetOpenSessionIds() {
-		delete(unknown, id)
+		open[id] = true
 	}
-	for id := range unknown {
-		ended = append(ended, chat.SessionID(id))
+	var ended []chat.SessionID
+	for _, id := range ids {
+		if !open[string(id)] {
+			ended = append(ended, id)
+		}
 	}
 	return ended, nil
 }
@@ -207,6 +216,9 @@ func (c *conn) welcome(ctx context.Context, syncToken string) (*wirev1.ConnectRe
 	defer cancel()
 	sync, err := c.s.query.Sync(ctx, &queryv1.SyncRequest{SyncToken: syncToken})
 	if err != nil {
+		if resp := c.letIn(syncToken, err); resp != nil {
+			return resp, nil
+		}
 		return nil, err
 	}
 	c.s.sawEpoch(sync.GetEpoch())

@@ -15,6 +15,7 @@ import (
 	routerv1 "github.com/oceanchat/oceanchat/gen/oceanchat/router/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone/jetstream"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate"
 	"github.com/oceanchat/oceanchat/internal/token"
@@ -177,12 +178,32 @@ func (q *query) Sync(ctx context.Context, req *queryv1.SyncRequest) (*queryv1.Sy
 	return &queryv1.SyncResponse{Epoch: 1, SyncToken: "t-" + string(id.UserID), Conversations: []*queryv1.Conversation{{ConversationId: "i~" + string(id.UserID)}}}, nil
 }
 
-// auth knows which sessions are open.
+// auth knows which sessions are over; all others are open.
 type auth struct {
 	authv1.UnimplementedAuthInternalServiceServer
 
-	mu   sync.Mutex
-	open map[string]bool
+	mu    sync.Mutex
+	over  map[string]bool
+	err   error
+	asked map[string]int // how often for each session
+}
+
+func (a *auth) end(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over[id] = true
+}
+
+func (a *auth) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = err
+}
+
+func (a *auth) askedFor(id string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asked[id]
 }
 
 func (a *auth) CheckSessions(_ context.Context, req *authv1.CheckSessionsRequest) (*authv1.CheckSessionsResponse, error) {
@@ -190,11 +211,12 @@ func (a *auth) CheckSessions(_ context.Context, req *authv1.CheckSessionsRequest
 	defer a.mu.Unlock()
 	resp := &authv1.CheckSessionsResponse{}
 	for _, id := range req.GetSessionIds() {
-		if a.open[id] {
+		a.asked[id]++
+		if !a.over[id] {
 			resp.OpenSessionIds = append(resp.OpenSessionIds, id)
 		}
 	}
-	return resp, nil
+	return resp, a.err
 }
 
 // pusher records what is handed back.
@@ -224,6 +246,14 @@ func (p *pusher) handedBack() []*flowv1.OfflineItem {
 type signals struct {
 	mu   sync.Mutex
 	subs map[string]func(string, []byte)
+	real *jetstream.Backbone // nil: a connection that is never lost
+}
+
+func (s *signals) OnReconnect(fn func()) func() {
+	if s.real == nil {
+		return func() {}
+	}
+	return s.real.OnReconnect(fn)
 }
 
 func (s *signals) Subscribe(subject, _ string, fn func(string, []byte)) (func(), error) {

@@ -8,7 +8,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
-	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	presencev1 "github.com/oceanchat/oceanchat/gen/oceanchat/presence/v1"
 	wsgatewayv1 "github.com/oceanchat/oceanchat/gen/oceanchat/wsgateway/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
@@ -55,23 +54,26 @@ func (g *server) Deliver(_ context.Context, req *wsgatewayv1.DeliverRequest) (*w
 // deliver queues one entry and returns who did not get it. One that cannot be encoded reaches nobody: a reader of the
 // same version wrote it, so that is a fault of the server's own.
 func (g *server) deliver(item *flowv1.OnlineItem) []*presencev1.Connection {
-	e := &messagev1.Entry{}
+	p, began := &parcel{}, time.Now()
+	e := &p.entry
 	if err := proto.Unmarshal(item.GetEntry(), e); err != nil {
 		g.s.failed("deliver", "entry of a task not decoded", err)
 		return item.GetTo()
 	}
-	defer g.s.delivered(e, time.Now())
+	defer g.s.delivered(e, began)
+	g.s.addressed(p, len(item.GetTo()), began)
 	enc := encoded{do: func(f wire.Form) ([]byte, error) { return f.Append(nil, e) }}
 	var missed []*presencev1.Connection
 	for _, to := range item.GetTo() {
-		if !g.reach(to, e, &enc) {
+		if !g.reach(to, p, &enc) {
 			missed = append(missed, to)
 		}
 	}
+	g.s.pushed(p, item.GetTo(), missed, began)
 	return missed
 }
 
-func (g *server) reach(to *presencev1.Connection, e *messagev1.Entry, enc *encoded) bool {
+func (g *server) reach(to *presencev1.Connection, p *parcel, enc *encoded) bool {
 	c := g.s.conns.get(chat.ConnectionID(to.GetConnectionId()))
 	if c == nil {
 		if to.GetGatewayId() == string(g.s.id) {
@@ -84,7 +86,7 @@ func (g *server) reach(to *presencev1.Connection, e *messagev1.Entry, enc *encod
 		g.s.failed("deliver", "entry not encoded", err)
 		return false
 	}
-	return c.deliver(e, body)
+	return c.deliver(p, body)
 }
 
 // Tell queues an ephemeral push. Typing and presence do not join a queue that is half full.

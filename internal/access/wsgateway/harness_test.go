@@ -33,6 +33,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/access/wsgateway"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/config"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/seam/calls/inproc"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate"
 )
@@ -73,11 +74,17 @@ func defaults(t testing.TB) wsgateway.Config {
 // start runs a gateway behind an HTTP server, with the default settings as changed by tune.
 func start(t testing.TB, tune ...func(*wsgateway.Config)) *world {
 	t.Helper()
+	return startJourney(t, nil, tune...)
+}
+
+// startJourney is start with a recorder of journeys.
+func startJourney(t testing.TB, rec *journey.Recorder, tune ...func(*wsgateway.Config)) *world {
+	t.Helper()
 	cfg := defaults(t)
 	for _, f := range tune {
 		f(&cfg)
 	}
-	w := build(t, cfg, wsgateway.Deps{Mounted: true}, slog.DiscardHandler)
+	w := build(t, cfg, wsgateway.Deps{Mounted: true, Journey: rec}, slog.DiscardHandler)
 	srv := httptest.NewServer(w.gw.Handler())
 	w.addr = srv.Listener.Addr().String()
 	w.run()
@@ -92,7 +99,7 @@ func build(t testing.TB, cfg wsgateway.Config, deps wsgateway.Deps, h slog.Handl
 	net := inproc.New(log)
 	w := &world{
 		t: t, router: &router{gates: map[string]chan struct{}{}}, presence: &presence{}, query: &query{},
-		auth: &auth{open: map[string]bool{}}, pusher: &pusher{}, signals: &signals{subs: map[string]func(string, []byte){}},
+		auth: &auth{over: map[string]bool{}, asked: map[string]int{}}, pusher: &pusher{}, signals: &signals{subs: map[string]func(string, []byte){}},
 		sessions: &allowList{states: map[chat.SessionID]faststate.SessionState{}},
 	}
 	routerv1.RegisterRouterServiceServer(net, w.router)

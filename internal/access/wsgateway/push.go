@@ -6,7 +6,6 @@ import (
 	"github.com/gobwas/ws"
 
 	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
-	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	wirev1 "github.com/oceanchat/oceanchat/gen/oceanchat/wire/v1"
 	"github.com/oceanchat/oceanchat/internal/wire"
 )
@@ -24,9 +23,9 @@ type pushes struct {
 }
 
 type waiting struct {
-	n     uint64
-	at    int64
-	entry *messagev1.Entry // shared, never changed
+	n  uint64
+	at int64
+	of *parcel // shared
 }
 
 // opened starts the clock of what was held until connect was answered.
@@ -37,14 +36,15 @@ func (p *pushes) opened(acks bool, now int64) {
 	}
 }
 
-// acknowledge forgets everything up to n and returns how many that were.
-func (p *pushes) acknowledge(n uint64) int {
+// acknowledge takes out everything up to n.
+func (p *pushes) acknowledge(n uint64) []waiting {
 	k := 0
 	for k < len(p.waiting) && p.waiting[k].n <= n {
 		k++
 	}
+	done := p.waiting[:k:k]
 	p.drop(k)
-	return k
+	return done
 }
 
 // late takes out what has waited since then or longer.
@@ -68,7 +68,7 @@ func (p *pushes) drop(k int) {
 
 // deliver queues an entry, and reports false if the connection takes nothing any more. An entry that was taken is
 // acknowledged by the client or handed back, never forgotten.
-func (c *conn) deliver(e *messagev1.Entry, body []byte) bool {
+func (c *conn) deliver(p *parcel, body []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stateNow() < connecting || c.over || !c.sendLocked(item{op: c.door.data, n: c.push.sent + 1, body: body}) {
@@ -79,7 +79,7 @@ func (c *conn) deliver(e *messagev1.Entry, body []byte) bool {
 		c.handBack(c.push.waiting[:1], "window")
 		c.push.drop(1)
 	}
-	c.push.waiting = append(c.push.waiting, waiting{n: c.push.sent, at: c.s.clock(), entry: e})
+	c.push.waiting = append(c.push.waiting, waiting{n: c.push.sent, at: c.s.clock(), of: p})
 	return true
 }
 
@@ -89,9 +89,10 @@ func (c *conn) handBack(list []waiting, cause string) {
 		return
 	}
 	c.s.m.handedBack.WithLabelValues(cause).Add(float64(len(list)))
+	c.gaveBack(list, cause)
 	for _, w := range list {
 		c.s.handbacks.add(&flowv1.OfflineItem{
-			Entry: w.entry, UserIds: []string{string(c.id.UserID)}, DeviceId: string(c.id.DeviceID),
+			Entry: &w.of.entry, UserIds: []string{string(c.id.UserID)}, DeviceId: string(c.id.DeviceID),
 		})
 	}
 }
@@ -109,9 +110,10 @@ func (c *conn) ack(r wire.Request) {
 
 func (c *conn) acknowledge(n uint64) {
 	c.mu.Lock()
-	k := c.push.acknowledge(n)
+	done := c.push.acknowledge(n)
 	c.mu.Unlock()
-	c.s.m.acks.Add(float64(k))
+	c.s.m.acks.Add(float64(len(done)))
+	c.acknowledged(done)
 }
 
 // ponged takes the answer to a ping, which carries the number that the ping did.
@@ -123,7 +125,9 @@ func (c *conn) ponged(n uint64) {
 	}
 	c.push.pings--
 	if !c.push.acks {
-		c.s.m.acks.Add(float64(c.push.acknowledge(n)))
+		done := c.push.acknowledge(n)
+		c.s.m.acks.Add(float64(len(done)))
+		c.acknowledged(done)
 	}
 }
 

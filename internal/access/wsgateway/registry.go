@@ -112,6 +112,11 @@ func (r *registry) appendShard(dst []*conn, i int) []*conn {
 	return dst
 }
 
+// turn returns in which of the sweep's auditTurns a session is checked at auth.
+func (r *registry) turn(id chat.SessionID) int {
+	return int(maphash.String(r.seed, string(id)) / shardCount % auditTurns)
+}
+
 // appendSessions appends the sessions of one shard.
 func (r *registry) appendSessions(dst []chat.SessionID, i int) []chat.SessionID {
 	s := &r.shards[i]

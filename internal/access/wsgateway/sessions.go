@@ -2,6 +2,7 @@ package wsgateway
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -53,22 +54,47 @@ func (c *conn) sessionOver() {
 	time.AfterFunc(c.s.cfg.LastAnswers, func() { c.close(sessionOver, sessionReason) })
 }
 
-// sweepSessions checks every session within SweepEvery, a slice at a time: a signal may have been lost.
+// sweepSessions checks every session within SweepEvery, a slice at a time: a signal may have been lost. In each round
+// another tenth of every slice is checked at auth too, whatever the allow-list says.
 func (s *Service) sweepSessions(ctx context.Context) {
 	tick := time.NewTicker(max(s.cfg.SweepEvery/shardCount, time.Millisecond))
 	defer tick.Stop()
+	var turns [shardCount]int
 	for i := 0; ; i = (i + 1) % shardCount {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.sweepShard(ctx, i)
+		}
+		s.sweepShard(ctx, i)
+		if s.auditShard(ctx, i, turns[i]) {
+			turns[i] = (turns[i] + 1) % auditTurns
 		}
 	}
 }
 
-// sweepShard ends what the allow-list or auth says is over. If neither can be asked, the sessions stay for now.
-func (s *Service) sweepShard(ctx context.Context, i int) {
+// auditShard ends those sessions of a shard whose turn it is and that are over after auth's database: the allow-list may
+// have lost a Deny when one of its replicas took over. If auth cannot be asked they stay, and it answers false.
+func (s *Service) auditShard(ctx context.Context, i, turn int) bool {
+	ids := slices.DeleteFunc(s.conns.appendSessions(nil, i), func(id chat.SessionID) bool { return s.conns.turn(id) != turn })
+	for batch := range slices.Chunk(ids, callBatch) {
+		callCtx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+		ended, err := s.endedAtAuth(callCtx, batch)
+		cancel()
+		if err != nil {
+			s.failed("sessions", "sessions not checked at auth, the next round retries", err)
+			return false
+		}
+		for _, id := range ended {
+			s.endSession(id)
+		}
+	}
+	return true
+}
+
+// sweepShard ends what the allow-list or auth says is over. If neither can be asked, the sessions stay for now, and it
+// answers false.
+func (s *Service) sweepShard(ctx context.Context, i int) bool {
 	for ids := s.conns.appendSessions(nil, i); len(ids) > 0; {
 		n := min(len(ids), callBatch)
 		callCtx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
@@ -76,13 +102,14 @@ func (s *Service) sweepShard(ctx context.Context, i int) {
 		cancel()
 		if err != nil {
 			s.failed("sessions", "sessions not checked, the next round retries", err)
-			return
+			return false
 		}
 		for _, id := range ended {
 			s.endSession(id)
 		}
 		ids = ids[n:]
 	}
+	return true
 }
 
 // watch looks at the clocks of all connections, once a tick.

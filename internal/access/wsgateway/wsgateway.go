@@ -55,12 +55,14 @@ type Service struct {
 	ips       addresses
 	ready     *readyList
 	workers   workers
+	unsynced  unsynced
 	goodbyes  *backlog[*presencev1.Connection]
 	handbacks *backlog[*flowv1.OfflineItem]
 	noted     *obs.Limiter
 	requests  atomic.Uint64
 	epoch     atomic.Uint64 // of the log: the highest that a sync has told
 	started   time.Time
+	cuts      chan struct{} // the backbone was lost and is there again
 
 	ctx context.Context // of calls for clients; outlives Run's, so that what is under way can finish. Set by Run.
 	wg  sync.WaitGroup  // readers and connects; the second only while its reader lives
@@ -90,6 +92,7 @@ func New(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) *Se
 		workers:  workers{jobs: make(chan work)},
 		noted:    obs.Every(10 * time.Second),
 		started:  time.Now(),
+		cuts:     make(chan struct{}, 1),
 	}
 	s.m = newMetrics(reg, func() float64 { return float64(s.conns.count.Load()) }, s.queued)
 	s.goodbyes = newBacklog(callBatch, s.m.dropped.WithLabelValues("goodbye"), s.sendGoodbyes, func(err error) {
@@ -128,6 +131,7 @@ func (s *Service) Run(ctx context.Context, ready func()) error {
 
 	stop := s.startLoops(calls)
 	defer stop()
+	defer s.deps.Signals.OnReconnect(s.cutOff)()
 	doors, err := s.openDoors(ctx)
 	if err != nil {
 		return err
@@ -146,6 +150,8 @@ func (s *Service) startLoops(ctx context.Context) (stop func()) {
 	var loops, flushers, backlogs sync.WaitGroup
 	loops.Go(func() { s.keepLease(ctx) })
 	loops.Go(func() { s.sweepSessions(ctx) })
+	loops.Go(func() { s.afterCuts(ctx) })
+	loops.Go(func() { s.catchUp(ctx) })
 	loops.Go(func() { s.watch(ctx) })
 	n := s.cfg.Flushers
 	if n == 0 {
