@@ -18,6 +18,8 @@ import (
 	"github.com/oceanchat/oceanchat/internal/command/bench"
 	"github.com/oceanchat/oceanchat/internal/command/chat"
 	"github.com/oceanchat/oceanchat/internal/command/dev"
+	"github.com/oceanchat/oceanchat/internal/command/doctor"
+	"github.com/oceanchat/oceanchat/internal/command/trace"
 	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/obs"
 )
@@ -30,6 +32,9 @@ var commands = map[string]func(context.Context, command.Call) int{
 	"chat":  chat.Main,
 	"bench": bench.Main,
 	"dev":   dev.Command(openSeeding),
+	"trace": trace.Main,
+
+	"doctor": doctor.Command(planDoctor),
 }
 
 // others are the variables that commands read; they may be set where the server is started, too.
@@ -62,7 +67,8 @@ func Main(ctx context.Context, call command.Call) int {
 		}
 		return command.OK
 	}
-	if err := checkTargets(loaded.Args); err != nil {
+	chosen, err := planOf(loaded.Args)
+	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "oceanchat: %v\nRun 'oceanchat --help' for usage.\n", err)
 		return command.Usage
 	}
@@ -70,7 +76,7 @@ func Main(ctx context.Context, call command.Call) int {
 	for _, w := range loaded.Warnings {
 		log.WarnContext(ctx, "configuration", "warning", w)
 	}
-	if err := serve(ctx, &cfg, log, stdout); err != nil {
+	if err := serve(ctx, &cfg, chosen, log, stdout); err != nil {
 		log.ErrorContext(ctx, "stopped with an error", obs.Err, err)
 		return command.Failed
 	}
@@ -99,13 +105,29 @@ func printVersion(w io.Writer) error {
 
 // checkConfig looks at the files that settings name; loading has checked every rule.
 func checkConfig(w io.Writer, cfg *Config) error {
+	_, nats := cfg.NATS.TLS.Config()
+	_, redis := cfg.Redis.TLS.Config()
 	if err := errors.Join(
 		wrap("http.tls", cfg.HTTP.TLS.Check()), wrap("tcp.tls", cfg.TCP.TLS.Check()), wrap("ops.tls", cfg.Ops.TLS.Check()),
+		wrap("nats.tls", nats), wrap("nats.credentials", readable(cfg.NATS.Credentials)), wrap("redis.tls", redis),
+		wrap("grpc.tls", cfg.GRPC.TLS.Check()),
 	); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(w, "The configuration is valid.")
 	return err
+}
+
+// readable returns why a file cannot be read, if one is named.
+func readable(name string) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.Open(name) //nolint:gosec // the operator names it
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func wrap(path string, err error) error {
@@ -152,12 +174,15 @@ const usage = `OceanChat is an instant-messaging platform in one binary.
 
 Usage:
   oceanchat [settings]          run everything in this process (same as 'oceanchat all')
+  oceanchat TARGET... [settings]  run these targets, on NATS, Redis and MongoDB
   oceanchat config check        check the configuration and say what is wrong
   oceanchat config defaults     print every setting with its default, as YAML
   oceanchat config doc          print the same as a page of the documentation
   oceanchat bench               measure a server and keep the account of every message ('--help' tells more)
   oceanchat chat --user NAME    log in and talk from the terminal ('--help' tells more)
   oceanchat dev seed            fill a data directory with users, friends and groups ('--help' tells more)
+  oceanchat doctor [TARGET...]  try everything that targets depend on, and say what is wrong ('--help' tells more)
+  oceanchat trace MESSAGE-ID    show where a message went, stage by stage ('--help' tells more)
   oceanchat version             print the version
   oceanchat --help              print this
 
@@ -165,23 +190,6 @@ Targets: %s.
 
 Settings come from defaults, a file (--config FILE), the environment and flags; the later wins.
 %s`
-
-// checkTargets accepts what this version can run: everything in one process.
-func checkTargets(args []string) error {
-	if len(args) == 0 || len(args) == 1 && args[0] == "all" {
-		return nil
-	}
-	if args[0] == "config" {
-		return errors.New("config: want check, defaults or doc behind it")
-	}
-	for _, a := range args {
-		if !isTarget(a) {
-			return fmt.Errorf("unknown command or target %q", strings.Join(args, " "))
-		}
-	}
-	return fmt.Errorf("running %s by itself needs the cluster seams, which this version does not have yet; run 'oceanchat' without a target",
-		strings.Join(args, " and "))
-}
 
 // makeDataDir makes the directory that everything is kept in; only its owner may look inside.
 func makeDataDir(dir string) error {

@@ -13,14 +13,20 @@ import (
 	"github.com/oceanchat/oceanchat/internal/business/group"
 	"github.com/oceanchat/oceanchat/internal/business/message"
 	"github.com/oceanchat/oceanchat/internal/business/user"
+	"github.com/oceanchat/oceanchat/internal/command/doctor"
 	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/convlog"
 	"github.com/oceanchat/oceanchat/internal/delivery/orchestrator"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusherrealtime"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone/jetstream"
+	"github.com/oceanchat/oceanchat/internal/seam/calls/grpcnet"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate/memory"
+	"github.com/oceanchat/oceanchat/internal/seam/faststate/redis"
+	"github.com/oceanchat/oceanchat/internal/seam/store/mongo"
 	"github.com/oceanchat/oceanchat/internal/support/persistence"
 	"github.com/oceanchat/oceanchat/internal/support/presence"
 )
@@ -40,9 +46,15 @@ type Config struct {
 	Drain Drain    `yaml:"drain"`
 	Logs  Logs     `yaml:"logs"`
 
-	Traces obs.TraceConfig `yaml:"traces"`
+	Traces  obs.TraceConfig `yaml:"traces"`
+	Journey journey.Config  `yaml:"journey"`
+	Doctor  doctor.Config   `yaml:"doctor"`
 
 	FastState memory.Config `yaml:"fast_state"`
+
+	Redis redis.Config   `yaml:"redis"`
+	Mongo Mongo          `yaml:"mongo"`
+	GRPC  grpcnet.Config `yaml:"grpc"`
 
 	APIGateway     apigateway.Config     `yaml:"api_gateway"`
 	WSGateway      wsgateway.Config      `yaml:"ws_gateway"`
@@ -83,16 +95,44 @@ type Ops struct {
 // Log configures the conversation log.
 type Log struct {
 	Sync       string        `yaml:"sync" default:"always" enum:"always,interval" doc:"always: an acknowledged message survives a power cut. interval: it survives the death of the process only."`
-	Partitions int           `yaml:"partitions" default:"1" min:"1" max:"256" doc:"Streams that conversations are spread over. Do not change it on data that exists."`
+	Partitions int           `yaml:"partitions" default:"0" max:"256" doc:"Streams that conversations are spread over; 0 means 1 in one process and 16 in a cluster. Do not change it on data that exists."`
 	Pace       time.Duration `yaml:"pace" default:"0s" max:"100ms" doc:"Least time between two publishes of a partition; trades latency for CPU."`
 	IDs        int           `yaml:"ids" default:"250000" min:"1000" doc:"clientMsgIds that a partition remembers at most. One is remembered for 10 minutes, if no more than half as many come after it."`
 	MaxBytes   config.Bytes  `yaml:"max_bytes" default:"10GiB" min:"1MiB" doc:"Space of a partition; all together never more than half the disk. When it is full, sends fail with LOG_FULL."`
 	Keep       time.Duration `yaml:"keep" default:"24h" min:"10m" doc:"How long a batch stays in the log after it was stored and delivered."`
 }
 
-// NATS configures the embedded NATS server.
+// NATS configures the embedded NATS server, or where that of a cluster is.
 type NATS struct {
-	Listen string `yaml:"listen" format:"addr" doc:"Where other programs may read domain events; credentials are generated in the data directory. Empty: nowhere."`
+	Listen string `yaml:"listen" format:"addr" doc:"In one process: where other programs may read domain events; credentials are generated in the data directory. Empty: nowhere."`
+
+	URLs        []string          `yaml:"urls" default:"nats://127.0.0.1:4222" doc:"In a cluster: addresses of the NATS servers; some are enough, they tell of each other."`
+	User        string            `yaml:"user" doc:"Whom to connect as: a word, which begins the names of this process's inboxes."`
+	Password    config.Secret     `yaml:"password" doc:"The user's password."`
+	Credentials string            `yaml:"credentials" doc:"File of a JWT and its key, where users have those instead of passwords."`
+	TLS         netdoor.ClientTLS `yaml:"tls"`
+	Replicas    int               `yaml:"replicas" default:"3" min:"1" max:"5" doc:"On how many servers each stream is that is made from now on. 3 survive the loss of one."`
+}
+
+func (n NATS) servers() jetstream.Servers {
+	return jetstream.Servers{URLs: n.URLs, User: n.User, Password: n.Password, Credentials: n.Credentials, TLS: n.TLS}
+}
+
+// Validate checks what no single setting shows.
+func (n NATS) Validate() error { return n.servers().Validate() }
+
+// Mongo says where the database of a cluster is.
+type Mongo struct {
+	URI     config.Secret `yaml:"uri" doc:"Connection string of a replica set or of the routers of a sharded cluster, with credentials, TLS and the database's name; empty means mongodb://127.0.0.1:27017/oceanchat."`
+	Timeout time.Duration `yaml:"timeout" default:"10s" min:"100ms" max:"5m" doc:"How long a call may take, fail-over included."`
+}
+
+func (m Mongo) config() mongo.Config {
+	uri := string(m.URI)
+	if uri == "" {
+		uri = "mongodb://127.0.0.1:27017/oceanchat"
+	}
+	return mongo.Config{URI: uri, Timeout: m.Timeout}
 }
 
 // Drain configures how the process stops.
@@ -127,6 +167,10 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("presence.lease = %s: want at least twice ws_gateway.renew_every, %s, or users are off line in between",
 			c.Presence.Lease, least))
 	}
+	if c.Redis.DeniedFor <= c.Auth.AccessTTL {
+		errs = append(errs, fmt.Errorf("redis.denied_for = %s: want more than auth.access_ttl, %s, or an ended session is forgotten while its token is valid",
+			c.Redis.DeniedFor, c.Auth.AccessTTL))
+	}
 	return errors.Join(errs...)
 }
 
@@ -135,9 +179,20 @@ func (c Config) trust() (netdoor.Trust, error) {
 	return netdoor.NewTrust(c.TrustedProxies, c.ClientIPHeader)
 }
 
+// partitions returns how many there are.
+func (l Log) partitions(cluster bool) int {
+	switch {
+	case l.Partitions > 0:
+		return l.Partitions
+	case cluster:
+		return 16
+	}
+	return 1
+}
+
 // convlog returns the log's own configuration.
-func (l Log) convlog() convlog.Config {
-	c := convlog.Defaults(l.Partitions)
+func (l Log) convlog(partitions int) convlog.Config {
+	c := convlog.Defaults(partitions)
 	c.Pace, c.IDs = l.Pace, l.IDs
 	return c
 }

@@ -8,80 +8,58 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/oceanchat/oceanchat/internal/seam/backbone"
+	"github.com/oceanchat/oceanchat/internal/lifecycle"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone/embedded"
-	"github.com/oceanchat/oceanchat/internal/seam/calls"
 	"github.com/oceanchat/oceanchat/internal/seam/calls/inproc"
-	"github.com/oceanchat/oceanchat/internal/seam/faststate"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate/memory"
-	"github.com/oceanchat/oceanchat/internal/seam/store"
 	"github.com/oceanchat/oceanchat/internal/seam/store/sqlite"
 )
 
-// seams is what services are plugged into: one implementation of each seam.
-type seams struct {
-	backbone backbone.Backbone
-	network  calls.Network
-	host     calls.Host
-	presence faststate.Presence
-	sessions faststate.Sessions
-	limits   faststate.Limits
-	cache    faststate.Cache
-	stores   stores
-	sole     bool                    // nobody else appends to the log
-	watch    func(*calls.Observer)   // lets it see every call between services
-	depths   func() []embedded.Depth // of the queues
-
-	// run are the parts that have to run for the seams to work, by name.
-	run   map[string]func(ctx context.Context, ready func()) error
-	ping  func(ctx context.Context) error
-	close func() error
-}
-
-// stores holds the interface of each owner.
-type stores struct {
-	accounts  store.Accounts
-	sessions  store.Sessions
-	outbox    store.Outbox
-	keys      store.Keys
-	profiles  store.Profiles
-	relations store.Relations
-	groups    store.Groups
-	members   store.Members
-	cursors   store.Cursors
-	log       store.Log
-	reader    store.Reader
-	tokens    store.PushTokens
-}
+// The parts of the seams, by name.
+const (
+	databasePart = "database"
+	backbonePart = "backbone"
+	fastPart     = "fast state"
+)
 
 // openEmbedded opens the seams' embedded side: everything in this process.
 func openEmbedded(cfg *Config, log *slog.Logger) (*seams, error) {
+	partitions := cfg.Log.partitions(false)
 	db, err := sqlite.Open(filepath.Join(cfg.DataDir, "oceanchat.db"))
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	server, err := embedded.New(embedded.Config{
-		Dir: cfg.DataDir, Sync: cfg.Log.Sync, LogMaxBytes: int64(cfg.Log.MaxBytes), Partitions: cfg.Log.Partitions,
+		Dir: cfg.DataDir, Sync: cfg.Log.Sync, LogMaxBytes: int64(cfg.Log.MaxBytes), Partitions: partitions,
 		Listen: cfg.NATS.Listen,
-	}, log.With("part", "backbone"))
+	}, log.With("part", backbonePart))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare the backbone: %w", err), db.Close())
 	}
 	network := inproc.New(log)
 	bounds := cfg.FastState
 	return &seams{
-		backbone: server, network: network, host: network,
+		backbone: server, network: network, realtime: network, host: network,
 		presence: memory.NewPresence(bounds, time.Now), sessions: memory.NewSessions(bounds, time.Now),
 		limits: memory.NewLimits(bounds, time.Now), cache: memory.NewCache(bounds, time.Now),
-		sole: true, // the directory is locked
+		partitions: partitions, sole: true, // the directory is locked
 		stores: stores{
 			accounts: db.Accounts(), sessions: db.Sessions(), outbox: db.Outbox(), keys: db.Keys(),
 			profiles: db.Profiles(), relations: db.Relations(), groups: db.Groups(), members: db.Members(),
 			cursors: db.Cursors(), log: db.Log(), reader: db.Reader(), tokens: db.PushTokens(),
 		},
 		watch: network.Watch, depths: server.Depths,
-		run:   map[string]func(context.Context, func()) error{"backbone": server.Run},
-		ping:  func(ctx context.Context) error { _, err := db.Log().Epoch(ctx); return err },
-		close: db.Close,
+		parts: []lifecycle.Part{
+			{Name: databasePart, Run: func(ctx context.Context, ready func()) error {
+				ready()
+				<-ctx.Done()
+				return db.Close()
+			}},
+			{Name: backbonePart, Needs: []string{databasePart}, Run: server.Run},
+		},
+		checks: []check{
+			{"log", server.Writable},
+			{databasePart, func(ctx context.Context) error { _, err := db.Log().Epoch(ctx); return err }},
+		},
 	}, nil
 }

@@ -128,7 +128,7 @@ func running(t *testing.T) (shown string, registered []metric) {
 	}
 	reg := obs.NewRegistry()
 	log := slog.New(slog.DiscardHandler)
-	parts, status, err := assemble(&cfg, log, reg)
+	parts, status, err := assemble(&cfg, plan{targets: targets}, log, reg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,18 +6,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/oceanchat/oceanchat/internal/lifecycle"
-	"github.com/oceanchat/oceanchat/internal/seam/backbone/embedded"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
 
 // queues shows what waits between the services.
 type queues struct {
-	depths       func() []embedded.Depth
+	depths       func(context.Context) []backbone.Depth
 	tasks, bytes *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*queues)(nil)
 
-func newQueues(depths func() []embedded.Depth) *queues {
+func newQueues(depths func(context.Context) []backbone.Depth) *queues {
 	return &queues{
 		depths: depths,
 		tasks: prometheus.NewDesc("oceanchat_queue_tasks",
@@ -31,7 +31,9 @@ func (q *queues) Describe(out chan<- *prometheus.Desc) { out <- q.tasks; out <- 
 
 // Collect implements prometheus.Collector.
 func (q *queues) Collect(out chan<- prometheus.Metric) {
-	for _, d := range q.depths() {
+	ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
+	defer cancel()
+	for _, d := range q.depths(ctx) {
 		out <- prometheus.MustNewConstMetric(q.tasks, prometheus.GaugeValue, float64(d.Tasks), d.Queue)
 		out <- prometheus.MustNewConstMetric(q.bytes, prometheus.GaugeValue, float64(d.Bytes), d.Queue)
 	}

@@ -8,40 +8,36 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/oceanchat/oceanchat/internal/config"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/lifecycle"
 	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 )
 
-// serve runs all targets in this process until ctx ends.
-func serve(ctx context.Context, cfg *Config, log *slog.Logger, stdout io.Writer) error {
-	if err := makeDataDir(cfg.DataDir); err != nil {
-		return err
-	}
-	unlock, err := lockDir(cfg.DataDir)
+// serve runs the chosen targets in this process until ctx ends.
+func serve(ctx context.Context, cfg *Config, chosen plan, log *slog.Logger, stdout io.Writer) error {
+	unlock, err := takeDataDir(cfg, chosen)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := keepPartitions(cfg.DataDir, cfg.Log.Partitions); err != nil {
-		return err
-	}
-	parts, status, err := assemble(cfg, log, obs.NewRegistry())
+	parts, status, err := assemble(cfg, chosen, log, obs.NewRegistry())
 	if err != nil {
 		return err
 	}
-	log.InfoContext(ctx, "starting", "version", Version, "data_dir", cfg.DataDir, "sync", cfg.Log.Sync)
+	log.InfoContext(ctx, "starting", "version", Version, obs.Process, chosen.String())
 	told := context.AfterFunc(ctx, func() { log.InfoContext(ctx, "stopping", "within", cfg.Drain.Timeout) })
 	defer told()
 	if err := lifecycle.Run(ctx, log, parts, lifecycle.Options{
 		StopTimeout: cfg.Drain.Timeout, Notice: cfg.Drain.Notice, Status: status,
-		Ready: func() { announce(stdout, cfg) },
+		Ready: func() { announce(stdout, cfg, chosen) },
 	}); err != nil {
 		return err
 	}
@@ -49,45 +45,101 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger, stdout io.Writer)
 	return nil
 }
 
-// assemble returns everything that runs, all targets and what watches them, and what tells whether it is ready.
-func assemble(cfg *Config, log *slog.Logger, reg *prometheus.Registry) ([]lifecycle.Part, *lifecycle.Status, error) {
+// takeDataDir locks the directory of a process that keeps data itself. Those of a cluster keep none.
+func takeDataDir(cfg *Config, chosen plan) (unlock func(), err error) {
+	if chosen.cluster {
+		return func() {}, nil
+	}
+	if err := makeDataDir(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	if unlock, err = lockDir(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	if err := keepPartitions(cfg.DataDir, cfg.Log.partitions(false)); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+// assemble returns everything that runs, the chosen targets and what watches them, and what tells whether it is ready.
+func assemble(cfg *Config, chosen plan, log *slog.Logger, reg *prometheus.Registry) ([]lifecycle.Part, *lifecycle.Status, error) {
 	trust, err := cfg.trust()
 	if err != nil {
 		return nil, nil, err
 	}
 	doors := netdoor.NewSet(trust, log, reg)
-	status := &lifecycle.Status{}
-	s, err := openEmbedded(cfg, log)
+	s, err := openSeams(cfg, chosen, doors, log)
 	if err != nil {
 		return nil, nil, err
 	}
 	tracing := obs.NewTracing(cfg.Traces, Version, log.With("part", tracesName), reg)
-	h := &hall{cfg: cfg, log: log, reg: reg, seams: s, tracing: tracing, trust: trust, doors: doors}
+	h := &hall{cfg: cfg, plan: chosen, log: log, reg: reg, seams: s, tracing: tracing, trust: trust, doors: doors}
+	desk := h.addJourneys()
 	s.watch(calls.NewObserver(tracing, log, reg))
-	reg.MustRegister(newQueues(s.depths))
+	if s.depths != nil {
+		reg.MustRegister(newQueues(s.depths))
+	}
+	status := &lifecycle.Status{}
 	ownMetrics(reg, status)
-	status.Add("log", s.backbone.Writable)
-	status.Add("database", s.ping)
-	return append(h.parts(), opsPart(cfg, log, reg, status, doors.Door("ops", cfg.Ops.TLS, false))), status, nil
+	for _, c := range s.checks {
+		status.Add(c.name, c.run)
+	}
+	return append(h.parts(), opsPart(cfg, log, reg, status, desk, doors.Door("ops", cfg.Ops.TLS, false))), status, nil
+}
+
+// addJourneys lets the services record where messages go, and returns who tells of it: in a cluster for all processes.
+func (h *hall) addJourneys() *journey.Desk {
+	if !h.plan.cluster {
+		h.journey = journey.New(h.cfg.Journey, h.plan.String())
+		return journey.NewDesk(h.journey, nil, h.log)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "?"
+	}
+	h.journey = journey.New(h.cfg.Journey, fmt.Sprintf("%s@%s/%d", h.plan, host, os.Getpid()))
+	desk := journey.NewDesk(h.journey, h.seams.backbone, h.log)
+	h.seams.parts = append(h.seams.parts, lifecycle.Part{Name: "journeys", Needs: []string{backbonePart}, Run: desk.Run})
+	return desk
+}
+
+func openSeams(cfg *Config, chosen plan, doors *netdoor.Set, log *slog.Logger) (*seams, error) {
+	if chosen.cluster {
+		return openCluster(cfg, chosen, doors, log)
+	}
+	return openEmbedded(cfg, log)
 }
 
 // announce says where to go.
-func announce(w io.Writer, cfg *Config) {
+func announce(w io.Writer, cfg *Config, chosen plan) {
 	web, ws := schemes(cfg.HTTP.TLS)
 	ops, _ := schemes(cfg.Ops.TLS)
-	_, _ = fmt.Fprintf(w, `
-OceanChat %s is ready.
-
-  API and its description  %s://%s/docs
-  WebSocket                %s://%s/ws
-`, Version, web, reachable(cfg.HTTP.Addr), ws, reachable(cfg.HTTP.Addr))
-	if cfg.TCP.Addr != "" {
-		_, _ = fmt.Fprintf(w, "  TCP                      %s\n", reachable(cfg.TCP.Addr))
+	line := func(what, where string) { _, _ = fmt.Fprintf(w, "  %-25s%s\n", what, where) }
+	if chosen.cluster {
+		_, _ = fmt.Fprintf(w, "\nOceanChat %s is ready: %s.\n\n", Version, chosen)
+	} else {
+		_, _ = fmt.Fprintf(w, "\nOceanChat %s is ready.\n\n", Version)
+	}
+	socket := cfg.WSGateway.Addr
+	if chosen.has(apiGateway) {
+		line("API and its description", web+"://"+reachable(cfg.HTTP.Addr)+"/docs")
+		socket = cfg.HTTP.Addr
+	}
+	if chosen.has(wsGateway) {
+		line("WebSocket", ws+"://"+reachable(socket)+"/ws")
+		if cfg.TCP.Addr != "" {
+			line("TCP", reachable(cfg.TCP.Addr))
+		}
 	}
 	if cfg.Ops.Addr != "" {
-		_, _ = fmt.Fprintf(w, "  Health and metrics       %s://%s/readyz, /metrics\n", ops, reachable(cfg.Ops.Addr))
+		line("Health and metrics", ops+"://"+reachable(cfg.Ops.Addr)+"/readyz, /metrics")
 	}
-	_, _ = fmt.Fprintf(w, "  Data                     %s\n\n", cfg.DataDir)
+	if !chosen.cluster {
+		line("Data", cfg.DataDir)
+	}
+	_, _ = fmt.Fprintln(w)
 }
 
 // schemes returns what addresses of a port begin with.
@@ -125,7 +177,7 @@ const (
 
 // opsPart serves the operations port. It needs nothing, and all else needs it, so that it can tell why the rest does not
 // start, or not stop.
-func opsPart(cfg *Config, log *slog.Logger, reg *prometheus.Registry, status *lifecycle.Status, door *netdoor.Door) lifecycle.Part {
+func opsPart(cfg *Config, log *slog.Logger, reg *prometheus.Registry, status *lifecycle.Status, desk *journey.Desk, door *netdoor.Door) lifecycle.Part {
 	return lifecycle.Part{Name: opsName, Run: func(ctx context.Context, ready func()) error {
 		if cfg.Ops.Addr == "" {
 			ready()
@@ -141,7 +193,7 @@ func opsPart(cfg *Config, log *slog.Logger, reg *prometheus.Registry, status *li
 			return fmt.Errorf("open ops.addr: %w", err)
 		}
 		srv := &http.Server{
-			Handler:           obs.Ops{Ready: status.Ready, Gatherer: reg, Config: settings, Log: log, NoProfiles: !cfg.Ops.Profiles}.Handler(),
+			Handler:           obs.Ops{Ready: status.Ready, Gatherer: reg, Config: settings, Log: log, NoProfiles: !cfg.Ops.Profiles, Trace: desk}.Handler(),
 			ReadHeaderTimeout: 5 * time.Second, // bounds a handshake too
 			TLSConfig:         door.TLS(),
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),

@@ -25,6 +25,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/delivery/orchestrator"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusheroffline"
 	"github.com/oceanchat/oceanchat/internal/delivery/pusherrealtime"
+	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/lifecycle"
 	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
@@ -39,14 +40,16 @@ import (
 // hall is where the targets meet the seams.
 type hall struct {
 	cfg     *Config
+	plan    plan
 	log     *slog.Logger
 	reg     *prometheus.Registry
 	seams   *seams
-	tracing *obs.Tracing // nil: off
+	tracing *obs.Tracing      // nil: off
+	journey *journey.Recorder // nil: off
 
 	trust   netdoor.Trust
 	doors   *netdoor.Set
-	gateway *wsgateway.Service // set when ws-gateway is in this process
+	gateway *wsgateway.Service // set when ws-gateway is in this process and built
 }
 
 // service is what every target is: served on the network, and run.
@@ -55,38 +58,52 @@ type service interface {
 	Run(ctx context.Context, ready func()) error
 }
 
-// target says how to build a service and which parts must be ready before it starts. Services that only call each
-// other on request need not wait for each other: a call that comes too early is answered with OVERLOADED.
+// target says how to build a service, what it is plugged into besides the backbone and calls, and which parts must be
+// ready before it starts, if they are in this process. Services that only call each other on request need not wait for
+// each other: a call that comes too early is answered with OVERLOADED.
 type target struct {
 	name  string
+	uses  need
 	needs []string
 	build func(ctx context.Context, h *hall, log *slog.Logger) (service, error)
 }
 
+// need is a set of seams.
+type need uint8
+
+const (
+	database need = 1 << iota
+	fastState
+)
+
+// The gateways are the doors: they open last, in this order, and close first.
+const (
+	wsGateway  = "ws-gateway"
+	apiGateway = "api-gateway"
+)
+
+func (t target) isDoor() bool { return t.name == wsGateway || t.name == apiGateway }
+
 // targets are the services, by layer. persistence waits for message, which brings log and database together.
 var targets = []target{
-	{"auth", nil, buildAuth},
-	{"user", nil, buildUser},
-	{"group", nil, buildGroup},
-	{"message", nil, buildMessage},
-	{"presence", nil, buildPresence},
-	{"query", nil, buildQuery},
-	{"persistence", []string{"message"}, buildPersistence},
-	{"pusher-offline", []string{"user", "group"}, buildPusherOffline},
-	{"pusher-realtime", []string{"presence"}, buildPusherRealtime},
-	{"orchestrator", []string{"message", "user", "group", "presence"}, buildOrchestrator},
-	{"router", []string{"auth", "user", "group", "message", "presence", "query", "pusher-offline"}, buildRouter},
+	{"auth", database | fastState, nil, buildAuth},
+	{"user", database | fastState, nil, buildUser},
+	{"group", database | fastState, nil, buildGroup},
+	{"message", database, nil, buildMessage},
+	{"presence", fastState, nil, buildPresence},
+	{"query", database, nil, buildQuery},
+	{"persistence", database, []string{"message"}, buildPersistence},
+	{"pusher-offline", database, []string{"user", "group"}, buildPusherOffline},
+	{"pusher-realtime", 0, []string{"presence"}, buildPusherRealtime},
+	{"orchestrator", 0, []string{"message", "user", "group", "presence"}, buildOrchestrator},
+	{"router", fastState, []string{"auth", "user", "group", "message", "presence", "query", "pusher-offline"}, buildRouter},
+	{wsGateway, fastState, nil, buildWSGateway},
+	{apiGateway, fastState, nil, buildAPIGateway},
 }
-
-// gateways are the doors: they open last and close first.
-const (
-	apiGateway = "api-gateway"
-	wsGateway  = "ws-gateway"
-)
 
 // Targets returns the names of all targets.
 func Targets() []string {
-	names := []string{apiGateway, wsGateway}
+	var names []string
 	for _, t := range targets {
 		names = append(names, t.name)
 	}
@@ -95,7 +112,7 @@ func Targets() []string {
 
 func isTarget(name string) bool { return slices.Contains(Targets(), name) }
 
-// parts returns everything that runs, with what it needs.
+// parts returns everything that runs, with what it needs. watchers outlive all of it.
 func (h *hall) parts() []lifecycle.Part {
 	var parts []lifecycle.Part
 	watchers := []string{opsName}
@@ -103,26 +120,51 @@ func (h *hall) parts() []lifecycle.Part {
 		parts = append(parts, lifecycle.Part{Name: tracesName, Needs: watchers, Run: h.tracing.Run})
 		watchers = []string{opsName, tracesName}
 	}
-	parts = append(parts, lifecycle.Part{Name: "database", Needs: watchers, Run: func(ctx context.Context, ready func()) error {
-		ready()
-		<-ctx.Done()
-		return h.seams.close()
-	}})
-	below := []string{"database"}
-	for name, run := range h.seams.run {
-		parts = append(parts, lifecycle.Part{Name: name, Needs: []string{"database"}, Run: run})
-		below = append(below, name)
+	return append(parts, h.served(watchers...)...)
+}
+
+// served returns the seams' parts and the chosen targets.
+func (h *hall) served(watchers ...string) []lifecycle.Part {
+	var parts []lifecycle.Part
+	var below, before []string
+	for _, p := range h.seams.parts {
+		p.Needs = slices.Concat(watchers, p.Needs)
+		parts = append(parts, p)
+		below = append(below, p.Name)
 	}
-	var all []string
-	for _, t := range targets {
-		parts = append(parts, lifecycle.Part{Name: t.name, Needs: slices.Concat(below, t.needs), Run: h.runner(t)})
-		all = append(all, t.name)
+	for _, t := range h.plan.targets {
+		if t.isDoor() {
+			continue
+		}
+		parts = append(parts, h.part(t, below, before))
+		before = append(before, t.name)
 	}
-	h.gateway = buildWSGateway(h, h.log.With("target", wsGateway))
-	return append(parts,
-		lifecycle.Part{Name: wsGateway, Needs: all, Run: h.gateway.Run},
-		lifecycle.Part{Name: apiGateway, Needs: append(all, wsGateway), Run: buildAPIGateway(h, h.log.With("target", apiGateway)).Run},
-	)
+	if e := h.seams.entrance; e != nil {
+		e.Needs = slices.Concat(below, before)
+		parts = append(parts, *e)
+		before = append(before, e.Name)
+	}
+	for _, t := range h.plan.targets {
+		if t.isDoor() {
+			parts = append(parts, h.part(t, below, before))
+			before = append(before, t.name)
+		}
+	}
+	return parts
+}
+
+// part returns a target's, which needs what is below all and what it names of this process.
+func (h *hall) part(t target, below, before []string) lifecycle.Part {
+	needs := slices.Clone(below)
+	if t.isDoor() {
+		needs = append(needs, before...)
+	}
+	for _, n := range t.needs {
+		if h.plan.has(n) {
+			needs = append(needs, n)
+		}
+	}
+	return lifecycle.Part{Name: t.name, Needs: needs, Run: h.runner(t)}
 }
 
 // runner builds a service once its needs are ready, serves it, and runs it.
@@ -140,7 +182,7 @@ func (h *hall) runner(t target) func(ctx context.Context, ready func()) error {
 // streams opens the log's streams.
 func (h *hall) streams(ctx context.Context) ([]backbone.Log, error) {
 	var out []backbone.Log
-	for p := range h.cfg.Log.Partitions {
+	for p := range h.seams.partitions {
 		l, err := h.seams.backbone.Log(ctx, p)
 		if err != nil {
 			return nil, fmt.Errorf("open partition %d of the log: %w", p, err)
@@ -151,12 +193,12 @@ func (h *hall) streams(ctx context.Context) ([]backbone.Log, error) {
 }
 
 // verifier checks access tokens with auth's public keys, asked for once and again when a new key shows up.
-func verifier(n calls.Network) *token.Verifier {
+func (h *hall) verifier(n calls.Network) *token.Verifier {
 	keys := authv1.NewAuthInternalServiceClient(n)
 	return token.NewVerifier(func(ctx context.Context) ([]byte, error) {
 		got, err := keys.GetKeys(ctx, &authv1.GetKeysRequest{})
 		return got.GetJwks(), err
-	}, token.VerifierConfig{CacheSize: 100_000})
+	}, token.VerifierConfig{CacheSize: 100_000, Skew: h.cfg.Auth.ClockSkew})
 }
 
 func buildAuth(_ context.Context, h *hall, log *slog.Logger) (service, error) {
@@ -187,14 +229,21 @@ func buildMessage(ctx context.Context, h *hall, log *slog.Logger) (service, erro
 	if err != nil {
 		return nil, err
 	}
-	cfg := h.cfg.Log.convlog()
+	cfg := h.cfg.Log.convlog(h.seams.partitions)
 	cfg.Sole = h.seams.sole
 	cfg.Metrics, cfg.Trace = convlog.NewMetrics(h.reg), h.tracing.Tracer("message")
+	cfg.Journey = h.journey
 	entries := convlog.New(cfg, streams, stored.Of(h.seams.stores.log), log, cfg.Metrics.Alarm)
 	h.reg.MustRegister(entries.Gauges(), newLag(streams))
-	return message.New(h.cfg.Message, message.Deps{
+	deps := message.Deps{
 		Log: entries, Cursors: h.seams.stores.cursors, Network: h.seams.network, Publish: h.seams.backbone.Publish,
-	}, log), nil
+	}
+	if h.plan.cluster {
+		deps.Affinity = &message.Affinity{
+			Partitions: h.seams.partitions, Serve: h.seams.host.ServeShard, Subscribe: h.seams.backbone.Subscribe,
+		}
+	}
+	return message.New(h.cfg.Message, deps, log), nil
 }
 
 func buildPresence(_ context.Context, h *hall, log *slog.Logger) (service, error) {
@@ -227,44 +276,57 @@ func buildPersistence(ctx context.Context, h *hall, log *slog.Logger) (service, 
 	keep := persistence.Retention{Keep: h.cfg.Log.Keep, Others: []string{orchestrator.ReaderName}}
 	p := persistence.New(h.cfg.Persistence, keep, streams, h.seams.stores.log, log, h.reg)
 	p.Trace(h.tracing.Tracer("persistence"))
+	p.Journey(h.journey)
 	return unserved{p.Run}, nil
 }
 
 func buildOrchestrator(_ context.Context, h *hall, log *slog.Logger) (service, error) {
 	return unserved{orchestrator.New(h.cfg.Orchestrator, orchestrator.Deps{
-		Backbone: h.seams.backbone, Partitions: h.cfg.Log.Partitions, Network: h.seams.network, Trace: h.tracing.Tracer("orchestrator"),
+		Backbone: h.seams.backbone, Partitions: h.seams.partitions, Network: h.seams.network, Trace: h.tracing.Tracer("orchestrator"),
+		Journey: h.journey,
 	}, log, h.reg).Run}, nil
 }
 
 func buildPusherRealtime(_ context.Context, h *hall, log *slog.Logger) (service, error) {
 	return pusherrealtime.New(h.cfg.PusherRealtime, pusherrealtime.Deps{
-		Backbone: h.seams.backbone, Network: h.seams.network, Trace: h.tracing.Tracer("pusher-realtime"),
+		Backbone: h.seams.backbone, Network: h.seams.network, Trace: h.tracing.Tracer("pusher-realtime"), Journey: h.journey,
 	}, log, h.reg), nil
 }
 
 func buildPusherOffline(_ context.Context, h *hall, log *slog.Logger) (service, error) {
 	return pusheroffline.New(h.cfg.Push, pusheroffline.Deps{
 		Backbone: h.seams.backbone, Network: h.seams.network, Tokens: h.seams.stores.tokens,
-		Trace: h.tracing.Tracer("pusher-offline"),
+		Trace: h.tracing.Tracer("pusher-offline"), Journey: h.journey,
 	}, log, h.reg)
 }
 
 func buildRouter(_ context.Context, h *hall, log *slog.Logger) (service, error) {
-	return router.New(h.cfg.Router, h.seams.network, h.seams.limits, log, h.reg), nil
+	r := router.New(h.cfg.Router, h.seams.realtime, h.seams.limits, log, h.reg)
+	if h.plan.cluster {
+		r.Shards(h.seams.partitions)
+	}
+	return r, nil
 }
 
-func buildWSGateway(h *hall, log *slog.Logger) *wsgateway.Service {
-	return wsgateway.New(h.cfg.WSGateway, wsgateway.Deps{
-		Net: h.seams.network, Host: h.seams.host, Signals: h.seams.backbone, Sessions: h.seams.sessions,
-		Verifier: verifier(h.seams.network), Mounted: true, ClientIP: h.trust.Client, Trace: h.tracing.Tracer(wsGateway),
+func buildWSGateway(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	h.gateway = wsgateway.New(h.cfg.WSGateway, wsgateway.Deps{
+		Net: h.seams.realtime, Host: h.seams.host, Signals: h.seams.backbone, Sessions: h.seams.sessions,
+		Verifier: h.verifier(h.seams.realtime), Mounted: h.plan.has(apiGateway), ClientIP: h.trust.Client, Trace: h.tracing.Tracer(wsGateway),
+		Journey: h.journey,
+		HTTP:    h.doors.Door("ws", h.cfg.HTTP.TLS, h.cfg.HTTP.ProxyProtocol),
 		TCPAddr: h.cfg.TCP.Addr, TCP: h.doors.Door("tcp", h.cfg.TCP.TLS, h.cfg.TCP.ProxyProtocol),
 	}, log, h.reg)
+	return unserved{h.gateway.Run}, nil
 }
 
-func buildAPIGateway(h *hall, log *slog.Logger) *apigateway.Service {
-	return apigateway.New(h.cfg.APIGateway, h.cfg.HTTP.Addr, apigateway.Deps{
+func buildAPIGateway(_ context.Context, h *hall, log *slog.Logger) (service, error) {
+	deps := apigateway.Deps{
 		Net: h.seams.network, Limits: h.seams.limits, Sessions: h.seams.sessions,
-		Verifier: verifier(h.seams.network), WebSocket: h.gateway.Handler(), Trace: h.tracing.Tracer(apiGateway),
+		Verifier: h.verifier(h.seams.network), Trace: h.tracing.Tracer(apiGateway),
 		Trust: h.trust, Door: h.doors.Door("http", h.cfg.HTTP.TLS, h.cfg.HTTP.ProxyProtocol),
-	}, log, h.reg)
+	}
+	if h.gateway != nil {
+		deps.WebSocket = h.gateway.Handler()
+	}
+	return unserved{apigateway.New(h.cfg.APIGateway, h.cfg.HTTP.Addr, deps, log, h.reg).Run}, nil
 }

@@ -1,5 +1,6 @@
-// Package dev is the command "oceanchat dev": what developers and load tests need of a data directory. Its one verb so
-// far is seed, which fills a directory whose server is stopped with users, friends and groups.
+// Package dev is the command "oceanchat dev": what developers and load tests need of a data directory or a cluster. Its
+// one verb so far is seed, which makes users, friends and groups in a directory whose server is stopped, or in a cluster
+// that runs.
 //
 // It goes through the services and never to a database, so what it makes is what the services would have made: events,
 // inbox entries and notices are there, and the log is contiguous. It keeps no secret but those it writes into the file
@@ -22,28 +23,37 @@ type User struct {
 	Platform           authv1.Platform
 }
 
-// Services is what seeding needs of the services of a data directory, which run in this process and behind no door.
+// Services is what seeding needs of the services, which run in this process and behind no door.
 type Services struct {
 	Network calls.Network
 	// Accounts makes users that share a password; the answers stand in the order of users.
 	Accounts func(ctx context.Context, password string, users []User) ([]*authv1.TokenResponse, error)
 	// Settle waits until all that was made is stored and told, so that the next start finds nothing to do.
 	Settle func(ctx context.Context) error
-	// DataDir is what the settings say.
-	DataDir string
+	// Where says in words where all is made: the data directory, or the cluster.
+	Where string
 }
 
-// Open runs the services with settings (flags as the server takes them) and env, calls use, and stops them. It fails at
-// once when another process has the data directory.
-type Open func(ctx context.Context, settings, env []string, log *slog.Logger, use func(context.Context, Services) error) error
+// Data says where to seed: in the data directory, or in the cluster, that the settings name.
+type Data struct {
+	Cluster  bool
+	Settings []string // flags as the server takes them
+	Env      []string
+}
+
+// Open runs the services on d, calls use, and stops them. It fails at once when another process has the data directory.
+// In a cluster it runs no more than must be in this process, disturbs no other instance, and waits for servers that
+// cannot be reached until ctx ends; it fails when the cluster's own services do not run.
+type Open func(ctx context.Context, d Data, log *slog.Logger, use func(context.Context, Services) error) error
 
 const usage = `Usage:
   oceanchat dev seed --users N --out FILE [flags] [-- settings of the server]
+  oceanchat dev seed --cluster --users N --out FILE [flags] [-- settings of the services]
 
 'oceanchat dev seed --help' tells its flags.
 `
 
-// Command returns the command, over a way to open a data directory.
+// Command returns the command, over a way to open a data directory or a cluster.
 func Command(open Open) func(context.Context, command.Call) int {
 	return func(ctx context.Context, call command.Call) int {
 		if len(call.Args) == 0 {

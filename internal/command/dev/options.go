@@ -33,6 +33,7 @@ type options struct {
 	password  string
 	platform  authv1.Platform
 	dataDir   string
+	cluster   bool
 	settings  []string // of the server
 }
 
@@ -50,6 +51,7 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.IntVar(&o.users, "users", 0, "how many `users` to make, each with a session of one device; required")
 	f.StringVar(&o.out, "out", "", "`file` to write the sessions to, one JSON object a line; required, must not exist")
 	f.StringVar(&o.dataDir, "data-dir", "", "the data `directory`; its server must be stopped (default: what the settings say)")
+	f.BoolVar(&o.cluster, "cluster", false, "make all of it in a cluster that runs, on the NATS, Redis and MongoDB that the settings name")
 	f.IntVar(&o.groups, "groups", 0, "how many groups to make")
 	f.IntVar(&o.groupSize, "group-size", 100, "`members` of each group, its owner included")
 	f.IntVar(&o.friends, "friends", 0, "`friends` of each user, an even number")
@@ -58,7 +60,7 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.StringVar(&platform, "platform", "desktop", "platform of the sessions: web, ios, android, harmony, desktop, bot")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			_, _ = fmt.Fprint(help, "Usage: oceanchat dev seed --users N --out FILE [flags] [-- settings of the server]\n\n")
+			_, _ = fmt.Fprint(help, "Usage: oceanchat dev seed --users N --out FILE [--cluster] [flags] [-- settings of the server]\n\n")
 			f.SetOutput(help)
 			f.PrintDefaults()
 			return o, err
@@ -87,6 +89,7 @@ func (o *options) check(platform string) error {
 	}
 	want(o.users >= 1 && o.users <= maxUsers, "--users %d: want 1 to %d", o.users, maxUsers)
 	want(o.out != "", "--out: want a file to write the sessions to")
+	want(!o.cluster || o.dataDir == "", "--data-dir: a cluster has none")
 	want(o.groups >= 0 && o.groups <= maxGroups, "--groups %d: want 0 to %d", o.groups, maxGroups)
 	if o.groups > 0 {
 		want(o.groupSize >= 1 && o.groupSize <= maxMembers, "--group-size %d: want 1 to %d", o.groupSize, maxMembers)

@@ -63,15 +63,19 @@ func seed(ctx context.Context, call command.Call, open Open) int {
 	if random {
 		o.password = rand.Text()
 	}
-	log := slog.New(slog.NewTextHandler(call.Err, &slog.HandlerOptions{Level: slog.LevelError}))
+	level := slog.LevelError
+	if o.cluster {
+		level = slog.LevelWarn // which tells what is waited for
+	}
+	log := slog.New(slog.NewTextHandler(call.Err, &slog.HandlerOptions{Level: level}))
 	begun := time.Now()
-	dir, err := run(ctx, o, call, open, log)
+	where, err := run(ctx, o, call, open, log)
 	if err != nil {
 		_, _ = fmt.Fprintf(call.Err, "oceanchat dev seed: %v\n", err)
 		return command.Failed
 	}
 	_, _ = fmt.Fprintf(call.Out, "Made %d users, %d friendships and %d groups in %s; their sessions are in %s (%.1f s).\n",
-		o.users, o.users*o.friends/2, o.groups, dir, o.out, time.Since(begun).Seconds())
+		o.users, o.users*o.friends/2, o.groups, where, o.out, time.Since(begun).Seconds())
 	if random {
 		_, _ = fmt.Fprintf(call.Out, "All have the password %s\n", o.password)
 	}
@@ -79,7 +83,7 @@ func seed(ctx context.Context, call command.Call, open Open) int {
 }
 
 // run makes everything. The file is opened first, so that nothing is made whose sessions cannot be written.
-func run(ctx context.Context, o options, call command.Call, open Open, log *slog.Logger) (dir string, err error) {
+func run(ctx context.Context, o options, call command.Call, open Open, log *slog.Logger) (where string, err error) {
 	out, err := os.OpenFile(o.out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", err
@@ -89,19 +93,20 @@ func run(ctx context.Context, o options, call command.Call, open Open, log *slog
 	}
 	s := &seeding{options: o, told: call.Err}
 	// Notices wait for the disk one after the other; a seeding that a power cut interrupts is begun anew. What it stores
-	// is on the disk when it ends, as a server that stops has stored everything.
+	// is on the disk when it ends, as a server that stops has stored everything. In a cluster the disk is not its own.
 	settings := append([]string{"--log-sync=interval", "--group-create-per-minute=0"}, o.settings...)
-	err = open(ctx, settings, call.Env, log, func(ctx context.Context, services Services) error {
-		s.Services, dir = services, services.DataDir
+	d := Data{Cluster: o.cluster, Settings: settings, Env: call.Env}
+	err = open(ctx, d, log, func(ctx context.Context, services Services) error {
+		s.Services, where = services, services.Where
 		return s.make(ctx)
 	})
 	if len(s.sessions) == 0 { // none was made
-		return dir, errors.Join(err, out.Close(), os.Remove(o.out))
+		return where, errors.Join(err, out.Close(), os.Remove(o.out))
 	}
 	if writeErr := s.write(out); err == nil {
 		err = writeErr
 	}
-	return dir, errors.Join(err, out.Close())
+	return where, errors.Join(err, out.Close())
 }
 
 // make makes users, then friends, then groups, and waits until it is all stored.

@@ -25,22 +25,22 @@ import (
 
 // world keeps what the services were asked to make.
 type world struct {
-	mu       sync.Mutex
-	settings []string
-	names    []string
-	asked    map[string]bool // "a b": a waits for b
-	friends  map[string]int  // by user
-	groups   [][]string
-	settled  bool
-	failAt   int // the account that cannot be made; 0: none
+	mu      sync.Mutex
+	data    Data
+	names   []string
+	asked   map[string]bool // "a b": a waits for b
+	friends map[string]int  // by user
+	groups  [][]string
+	settled bool
+	failAt  int // the account that cannot be made; 0: none
 }
 
 func newWorld() *world { return &world{asked: map[string]bool{}, friends: map[string]int{}} }
 
-func (w *world) open(ctx context.Context, settings, _ []string, _ *slog.Logger, use func(context.Context, Services) error) error {
-	w.settings = settings
+func (w *world) open(ctx context.Context, d Data, _ *slog.Logger, use func(context.Context, Services) error) error {
+	w.data = d
 	return use(ctx, Services{
-		Network: w, DataDir: "dir", Accounts: w.accounts,
+		Network: w, Where: "dir", Accounts: w.accounts,
 		Settle: func(context.Context) error { w.settled = true; return nil },
 	})
 }
@@ -103,7 +103,7 @@ func TestSeed(t *testing.T) {
 	if !strings.Contains(out, "Made 20 users, 40 friendships and 3 groups in dir") || !strings.Contains(out, "password") {
 		t.Errorf("seed says %q", out)
 	}
-	if got := strings.Join(w.settings, " "); !strings.HasSuffix(got, "--data-dir=here --auth-access-ttl=1h") {
+	if got := strings.Join(w.data.Settings, " "); w.data.Cluster || !strings.HasSuffix(got, "--data-dir=here --auth-access-ttl=1h") {
 		t.Errorf("settings = %s; want those of the command line last", got)
 	}
 	for i := range 20 {
@@ -130,6 +130,19 @@ func TestSeed(t *testing.T) {
 	}
 	if code, _, errs := call(newWorld(), "seed", "--users", "1", "--out", file); code != command.Failed || !strings.Contains(errs, "exists") {
 		t.Errorf("seed over a file that exists = %d, %q; want a refusal", code, errs)
+	}
+}
+
+// With --cluster the settings name the cluster, and there is no directory.
+func TestSeedCluster(t *testing.T) {
+	t.Parallel()
+	w, file := newWorld(), filepath.Join(t.TempDir(), "out")
+	code, out, errs := call(w, "seed", "--cluster", "--users", "2", "--out", file, "--", "--nats-urls=nats://a:1")
+	if code != command.OK || !w.settled || !w.data.Cluster {
+		t.Fatalf("seed --cluster = %d, settled %t, cluster %t: %s", code, w.settled, w.data.Cluster, errs)
+	}
+	if got := w.data.Settings; got[len(got)-1] != "--nats-urls=nats://a:1" || !strings.Contains(out, "Made 2 users") {
+		t.Errorf("settings = %q, and it says %q", got, out)
 	}
 }
 
@@ -184,6 +197,7 @@ func TestSeedRefuses(t *testing.T) {
 		{"a bad prefix", "seed --out f --users 1 --prefix Ann!", "--prefix"},
 		{"a short password", "seed --out f --users 1 --password 1234", "--password"},
 		{"an unknown platform", "seed --out f --users 1 --platform vax", `"vax"`},
+		{"a directory of a cluster", "seed --out f --users 1 --cluster --data-dir d", "--data-dir"},
 		{"an unknown flag", "seed --speed", "not defined: -speed"},
 		{"an unknown verb", "grow", `unknown verb "grow"`},
 		{"nothing", "", "dev seed"},

@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -173,8 +174,14 @@ func memory(r journey.Report) string {
 	if r.Problem != "" {
 		fmt.Fprintf(&b, "Only one process was asked: %s.\n", r.Problem)
 	}
-	for _, p := range r.Processes {
-		fmt.Fprintf(&b, "%s remembers what happened since %s.\n", p.Name, p.Since.Format("2006-01-02 15:04:05 MST"))
+	if len(r.Processes) == 0 {
+		return b.String()
 	}
+	shortest := slices.MaxFunc(r.Processes, func(a, b journey.Process) int { return a.Since.Compare(b.Since) })
+	who := shortest.Name
+	if n := len(r.Processes); n > 1 {
+		who = fmt.Sprintf("%d processes answered; the one with the shortest memory, %s,", n, who)
+	}
+	fmt.Fprintf(&b, "%s remembers what happened since %s.\n", who, shortest.Since.Format("2006-01-02 15:04:05 MST"))
 	return b.String()
 }

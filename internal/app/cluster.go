@@ -1,0 +1,187 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/oceanchat/oceanchat/internal/lifecycle"
+	"github.com/oceanchat/oceanchat/internal/netdoor"
+	"github.com/oceanchat/oceanchat/internal/obs"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone/jetstream"
+	"github.com/oceanchat/oceanchat/internal/seam/faststate/redis"
+	"github.com/oceanchat/oceanchat/internal/seam/store/mongo"
+)
+
+// againEvery is the pause between attempts to reach a server that is needed to start.
+const againEvery = time.Second
+
+// openCluster opens what the chosen targets need of the seams' cluster side. Nothing is reached before the parts run;
+// they wait for servers that are not there yet, and say so.
+func openCluster(cfg *Config, chosen plan, doors *netdoor.Set, log *slog.Logger) (*seams, error) {
+	s := &seams{partitions: cfg.Log.partitions(true)}
+	log = log.With(obs.Process, chosen.String())
+	js, err := jetstream.Dial(cfg.NATS.servers(), "oceanchat-"+chosen.String(), jetstream.Config{
+		Replicas: cfg.NATS.Replicas, LogMaxBytes: int64(cfg.Log.MaxBytes), Partitions: s.partitions,
+	}, log.With("part", backbonePart))
+	if err != nil {
+		return nil, err
+	}
+	s.backbone = js
+	if chosen.has("pusher-realtime") {
+		s.depths = js.Depths
+	}
+	s.parts = append(s.parts, lifecycle.Part{Name: backbonePart, Run: js.Run})
+	s.checks = append(s.checks, check{"log", js.Writable})
+	if err := s.addNetwork(cfg, chosen, js, doors, log); err != nil {
+		return nil, err
+	}
+	if chosen.uses(fastState) {
+		if err := s.addRedis(cfg, log); err != nil {
+			return nil, err
+		}
+	}
+	if chosen.uses(database) {
+		s.addMongo(cfg, chosen, log)
+	}
+	return s, nil
+}
+
+// addRedis adds the fast state. Its part waits until Redis answers.
+func (s *seams) addRedis(cfg *Config, log *slog.Logger) error {
+	r, err := redis.New(cfg.Redis)
+	if err != nil {
+		return err
+	}
+	s.presence, s.sessions, s.limits, s.cache = r.Presence(), r.Sessions(), r.Limits(), r.Cache()
+	s.checks = append(s.checks, check{fastPart, r.Ping})
+	s.parts = append(s.parts, lifecycle.Part{Name: fastPart, Run: func(ctx context.Context, ready func()) error {
+		defer func() { _ = r.Close() }() // nothing is kept in it
+		if await(ctx, log, "Redis", func() error { return r.Ping(ctx) }) {
+			ready()
+			<-ctx.Done()
+		}
+		return nil
+	}})
+	return nil
+}
+
+// addMongo adds the database. Its part waits until MongoDB answers; what only an operator can mend ends it.
+func (s *seams) addMongo(cfg *Config, chosen plan, log *slog.Logger) {
+	var db *mongo.DB // set before ready
+	if chosen.needsDatabase() {
+		s.checks = append(s.checks, check{databasePart, func(ctx context.Context) error { return db.Ping(ctx) }})
+	}
+	s.parts = append(s.parts, lifecycle.Part{Name: databasePart, Run: func(ctx context.Context, ready func()) error {
+		var wrong error
+		found := await(ctx, log, "MongoDB", func() (err error) {
+			db, err = mongo.Open(ctx, cfg.Mongo.config(), log)
+			if err != nil && !mongo.Away(err) {
+				wrong, err = err, nil
+			}
+			return err
+		})
+		if wrong != nil || !found {
+			return wrong
+		}
+		s.stores = stores{
+			accounts: db.Accounts(), sessions: db.Sessions(), outbox: db.Outbox(), keys: db.Keys(),
+			profiles: db.Profiles(), relations: db.Relations(), groups: db.Groups(), members: db.Members(),
+			cursors: db.Cursors(), log: db.Log(), reader: db.Reader(), tokens: db.PushTokens(),
+		}
+		ready()
+		<-ctx.Done()
+		return db.Close()
+	}})
+}
+
+// await repeats try until it succeeds, true, or ctx ends.
+func await(ctx context.Context, log *slog.Logger, what string, try func() error) bool {
+	for {
+		err := try()
+		if err == nil || ctx.Err() != nil {
+			return err == nil
+		}
+		log.WarnContext(ctx, "waiting for "+what, obs.Err, err)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(againEvery):
+		}
+	}
+}
+
+// plan says which targets a process runs, and on which side of the seams.
+type plan struct {
+	targets []target // in the order of the table
+	cluster bool
+}
+
+// planOf reads the command line's words: none or "all" is everything in one process.
+func planOf(words []string) (plan, error) {
+	if len(words) == 0 || len(words) == 1 && words[0] == "all" {
+		return plan{targets: targets}, nil
+	}
+	if words[0] == "config" {
+		return plan{}, fmt.Errorf("config: want check, defaults or doc behind it")
+	}
+	named := map[string]bool{}
+	for _, w := range words {
+		if !isTarget(w) {
+			return plan{}, fmt.Errorf("unknown command or target %q", strings.Join(words, " "))
+		}
+		named[w] = true
+	}
+	p := plan{cluster: true}
+	for _, t := range targets {
+		if named[t.name] {
+			p.targets = append(p.targets, t)
+		}
+	}
+	return p, nil
+}
+
+// has tells whether the process runs a target.
+func (p plan) has(name string) bool {
+	for _, t := range p.targets {
+		if t.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// uses tells whether any target of the process is plugged into a seam.
+func (p plan) uses(n need) bool {
+	for _, t := range p.targets {
+		if t.uses&n != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// needsDatabase tells whether the process is of no use without its database. message goes on: what it has appended is
+// stored later, and what it knows it answers.
+func (p plan) needsDatabase() bool {
+	for _, t := range p.targets {
+		if t.uses&database != 0 && t.name != "message" {
+			return true
+		}
+	}
+	return false
+}
+
+// String names the targets, for logs: "auth" or "auth+user".
+func (p plan) String() string {
+	if !p.cluster {
+		return "all"
+	}
+	var names []string
+	for _, t := range p.targets {
+		names = append(names, t.name)
+	}
+	return strings.Join(names, "+")
+}
