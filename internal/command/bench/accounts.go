@@ -89,7 +89,7 @@ func (a *accounts) enough(n int) error {
 
 // refresh renews those of the first n sessions whose access token ends soon, as any client has to, and writes the file
 // again: a refresh token works once.
-func (a *accounts) refresh(ctx context.Context, base string, n int, p *progress) error {
+func (a *accounts) refresh(ctx context.Context, at doors, n int, p *progress) error {
 	var old []int
 	for i, one := range a.all[:n] {
 		if ends, ok := expiry(one.AccessToken); ok && time.Until(ends) < tokenLeft {
@@ -100,13 +100,12 @@ func (a *accounts) refresh(ctx context.Context, base string, n int, p *progress)
 		return nil
 	}
 	p.say("refreshing %d sessions", len(old))
-	rest := oceanchat.REST{URL: base, HTTP: goodHTTP}
 	var mu sync.Mutex // guards all
 	err := inParallel(ctx, parallel, len(old), func(ctx context.Context, i int) error {
 		mu.Lock()
 		one := a.all[old[i]]
 		mu.Unlock()
-		fresh, err := refreshOne(ctx, rest, one.RefreshToken)
+		fresh, err := refreshOne(ctx, oceanchat.REST{URL: at.rest(i), HTTP: goodHTTP}, one.RefreshToken)
 		if err != nil {
 			return fmt.Errorf("%s: %w", one.Username, err)
 		}

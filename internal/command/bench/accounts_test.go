@@ -81,7 +81,7 @@ func TestRefresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.refresh(t.Context(), s.URL, 2, nil); err != nil {
+	if err := a.refresh(t.Context(), doorsOf(s.URL), 2, nil); err != nil {
 		t.Fatalf("refresh = %v; want nil", err)
 	}
 	if got := asked.Load(); got != 2 {

@@ -2,7 +2,7 @@
 // the account of every message it sends.
 //
 // It owns the load, the account and the figures, and asks nothing of a server that another client could not ask; of a
-// server that it started itself it also reads /metrics and /proc. Two rules hold: the load is an open loop, so a latency
+// server that it started itself, and of a cluster that is described to it, it also reads /metrics and /proc. Two rules hold: the load is an open loop, so a latency
 // counts from when a message was due and not from when there was time to send it; and the account must balance, or the
 // command ends with a status that is not 0. Everything is bounded in time and count.
 //
@@ -34,6 +34,7 @@ type bench struct {
 	work     string // temporary; removed at the end
 	seeded   string // a data directory with users and nothing else, of a server that has ended
 	accounts *accounts
+	cluster  *cluster // nil: none is measured
 	progress *progress
 	report   *report
 	dirs     int
@@ -69,6 +70,15 @@ func (b *bench) run(ctx context.Context, call command.Call) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, b.limit, fmt.Errorf("not done within --timeout %v", b.limit))
 	defer cancel()
+	if b.clusterFile != "" {
+		var err error
+		if b.cluster, err = readCluster(b.clusterFile); err != nil {
+			return err
+		}
+		if err := b.cluster.look(); err != nil {
+			return fmt.Errorf("%s describes a cluster that does not run like that any more: %w", b.clusterFile, err)
+		}
+	}
 	work, err := os.MkdirTemp(b.dir, "oceanchat-bench-")
 	if err != nil {
 		return err
@@ -78,6 +88,9 @@ func (b *bench) run(ctx context.Context, call command.Call) error {
 	b.report = &report{
 		Version: call.Version, Taken: day(time.Now()), Command: commandLine(call.Args),
 		Environment: b.environment(),
+	}
+	if b.cluster != nil {
+		b.report.Cluster = b.cluster.measured()
 	}
 	if err := b.prepare(ctx); err != nil {
 		return err
@@ -112,7 +125,10 @@ func commandLine(args []string) string {
 
 func (b *bench) environment() string {
 	where := "server at " + b.addr
-	if b.own() {
+	switch {
+	case b.cluster != nil:
+		where = fmt.Sprintf("data on %s; %s", filesystem(b.cluster.dir), b.cluster)
+	case b.own():
 		where = fmt.Sprintf("data on %s; client and server on the same cores, loopback", filesystem(b.work))
 	}
 	return fmt.Sprintf("%d cores, %s, %s; %s; %s", runtime.NumCPU(), processor(), runtime.Version(), where, b.wire.protocol())
@@ -161,26 +177,37 @@ func (b *bench) prepare(ctx context.Context) error {
 
 // place is a server that is ready, and what may be known of it.
 type place struct {
-	base   string  // http://host:port
-	server *server // nil for one that is not ours
+	doors
+	server  *server  // nil for one that is not ours
+	cluster *cluster // nil if it is none
 }
 
-// watched is the server where it is our own and this system tells what a process takes; else nil.
-func (p place) watched() *server {
-	if runtime.GOOS != "linux" {
+// watched is the processes that serve, where they are our own or described, and this system tells what they take; else
+// nil.
+func (p place) watched() watch {
+	switch {
+	case runtime.GOOS != "linux":
 		return nil
+	case p.cluster != nil:
+		return p.cluster.Processes
+	case p.server != nil:
+		return p.server.watch()
 	}
-	return p.server
+	return nil
 }
 
 // at calls use with a server: a fresh one with users and nothing else, or the one that was named, with fresh sessions for
 // the first accounts.
 func (b *bench) at(ctx context.Context, sync string, accounts int, use func(ctx context.Context, p place) error) error {
 	if !b.own() {
-		if err := b.accounts.refresh(ctx, b.addr, accounts, b.progress); err != nil {
+		there := place{doors: doorsOf(b.addr)}
+		if b.cluster != nil {
+			there = place{doors: b.cluster.doors(), cluster: b.cluster}
+		}
+		if err := b.accounts.refresh(ctx, there.doors, accounts, b.progress); err != nil {
 			return err
 		}
-		return use(ctx, place{base: b.addr})
+		return use(ctx, there)
 	}
 	dir, err := b.fresh(b.seeded)
 	if err != nil {
@@ -197,7 +224,7 @@ func (b *bench) serve(ctx context.Context, dir, sync string, use func(ctx contex
 		return err
 	}
 	defer s.kill()
-	if err := use(ctx, place{base: s.base, server: s}); err != nil {
+	if err := use(ctx, place{doors: doorsOf(s.base), server: s}); err != nil {
 		if ctx.Err() == nil {
 			err = errors.Join(err, s.died())
 		}

@@ -42,12 +42,12 @@ type conn struct {
 	acked atomic.Uint64 // the highest n that an ack was sent for
 }
 
-// dial opens a connection and connects as a. buffer is the size of its read buffer.
-func dial(ctx context.Context, base string, wire codec, a account, buffer int) (*conn, error) {
+// dial opens a connection and connects as a at url. buffer is the size of its read buffer.
+func dial(ctx context.Context, url string, wire codec, a account, buffer int) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	d := ws.Dialer{Protocols: []string{wire.protocol()}, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12}, ReadBufferSize: 1024, WriteBufferSize: 1024}
-	nc, early, _, err := d.Dial(ctx, "ws"+strings.TrimPrefix(base, "http")+"/ws")
+	nc, early, _, err := d.Dial(ctx, url)
 	if err != nil {
 		return nil, fmt.Errorf("open a WebSocket: %w", err)
 	}

@@ -48,11 +48,11 @@ func (c *crowd) leave() {
 const crowdBuffer = 512
 
 // enter connects the first n accounts, some at a time, and tells how far it is.
-func (c *crowd) enter(ctx context.Context, base string, wire codec, of []account, some int, p *progress, connected func(i int, began time.Time)) error {
+func (c *crowd) enter(ctx context.Context, at doors, wire codec, of []account, some int, p *progress, connected func(i int, began time.Time)) error {
 	var done atomic.Int64
 	return inParallel(ctx, some, len(of), func(ctx context.Context, i int) error {
 		began := time.Now()
-		member, err := dial(ctx, base, wire, of[i], crowdBuffer)
+		member, err := dial(ctx, at.socket(i), wire, of[i], crowdBuffer)
 		if err != nil {
 			return fmt.Errorf("connection %d: %w", i, err)
 		}

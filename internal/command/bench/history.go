@@ -26,6 +26,7 @@ type historyRow struct {
 	First    percentiles `json:"first"` // the first read of each conversation after a start of a server of our own, one at a time
 	Again    percentiles `json:"again"` // at Rate, from when each was due
 	Limited  int         `json:"rateLimited"`
+	StandIn  bool        `json:"standIn"` // what is stored was not read from MongoDB but from its stand-in
 	CPU      float64     `json:"serverCpuUsPerRead"`
 	Error    string      `json:"error,omitempty"`
 }
@@ -58,20 +59,26 @@ func (b *bench) historyHere(ctx context.Context, row *historyRow) error {
 			return err
 		}
 		row.First = percentilesOf(took)
-		if p.watched() == nil {
-			return b.readPages(ctx, p, row)
-		}
-		before, err := cpuOf(p.server.pid())
-		if err != nil {
-			return err
-		}
-		if err := b.readPages(ctx, p, row); err != nil {
-			return err
-		}
-		after, err := cpuOf(p.server.pid())
-		row.CPU = perUnit(after-before, b.reads)
-		return err
+		return b.readWatched(ctx, p, row)
 	})
+}
+
+// readWatched reads pages, and takes what the server or the cluster needs for it.
+func (b *bench) readWatched(ctx context.Context, p place, row *historyRow) error {
+	w := p.watched()
+	if w == nil {
+		return b.readPages(ctx, p, row)
+	}
+	before, err := w.cpu()
+	if err != nil {
+		return err
+	}
+	if err := b.readPages(ctx, p, row); err != nil {
+		return err
+	}
+	after, err := w.cpu()
+	row.CPU = perUnit(after-before, b.reads)
+	return err
 }
 
 // historyElsewhere sends what is to be read, and reads.
@@ -82,7 +89,8 @@ func (b *bench) historyElsewhere(ctx context.Context, row *historyRow) error {
 			return err
 		}
 		row.Messages = messages / b.pairCount
-		return b.readPages(ctx, p, row)
+		row.StandIn = b.cluster != nil && b.cluster.Mongo == standIn
+		return b.readWatched(ctx, p, row)
 	})
 }
 
@@ -120,7 +128,7 @@ func (b *bench) readEach(ctx context.Context, p place) ([]time.Duration, error) 
 	var took []time.Duration
 	for pair := range b.pairCount {
 		at := time.Now()
-		if limited, err := b.readPage(ctx, h, p.base, pair); err != nil || limited {
+		if limited, err := b.readPage(ctx, h, p.rest(pair), pair); err != nil || limited {
 			return nil, fmt.Errorf("read history (rate limited: %t): %w", limited, err)
 		}
 		took = append(took, time.Since(at))
@@ -147,7 +155,7 @@ func (b *bench) readPages(ctx context.Context, p place, row *historyRow) error {
 				if ctx.Err() != nil {
 					continue
 				}
-				no, err := b.readPage(ctx, h, p.base, i%b.pairCount)
+				no, err := b.readPage(ctx, h, p.rest(i), i%b.pairCount)
 				if err != nil {
 					cancel(err)
 				}

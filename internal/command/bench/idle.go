@@ -9,7 +9,7 @@ import (
 // idleBaseline is how long the server is watched before anyone connects.
 const idleBaseline = 10 * time.Second
 
-// idleRow says what connections cost that do nothing. What is read of the server is 0 where it is not our own.
+// idleRow says what connections cost that do nothing. What is read of the server is 0 where it is neither our own nor a cluster.
 type idleRow struct {
 	Disk        percentiles   `json:"disk"`
 	Connections int           `json:"connections"`
@@ -46,12 +46,16 @@ func (b *bench) measureIdle(ctx context.Context, row *idleRow) error {
 	return b.at(ctx, b.syncs[0], b.idleConns, func(ctx context.Context, p place) error {
 		c := &crowd{}
 		defer c.leave()
-		if p.watched() == nil {
+		w := p.watched()
+		if w == nil {
 			return b.idleElsewhere(ctx, p, c, row)
 		}
 		row.Local = true
+		if err := gone(ctx, p); err != nil {
+			return err
+		}
 		b.progress.say("idle: watching the server alone")
-		baseline, before, err := row.alone(ctx, p.server)
+		baseline, before, err := row.alone(ctx, w)
 		if err != nil {
 			return err
 		}
@@ -59,7 +63,7 @@ func (b *bench) measureIdle(ctx context.Context, row *idleRow) error {
 			return err
 		}
 		b.progress.say("idle: %d connections settle for %v", row.Connections, row.Settle)
-		if err := row.together(ctx, p.server, c, baseline, before); err != nil {
+		if err := row.together(ctx, w, c, baseline, before); err != nil {
 			return err
 		}
 		c.leave()
@@ -70,7 +74,7 @@ func (b *bench) measureIdle(ctx context.Context, row *idleRow) error {
 // idleElsewhere only tells whether the connections live.
 func (b *bench) idleElsewhere(ctx context.Context, p place, c *crowd, row *idleRow) error {
 	begun := time.Now()
-	if err := c.enter(ctx, p.base, b.wire, b.accounts.all[:row.Connections], dialing, b.progress, nil); err != nil {
+	if err := c.enter(ctx, p.doors, b.wire, b.accounts.all[:row.Connections], dialing, b.progress, nil); err != nil {
 		return err
 	}
 	row.Connecting = time.Since(begun)
@@ -84,37 +88,38 @@ func (b *bench) idleElsewhere(ctx context.Context, p place, c *crowd, row *idleR
 }
 
 // alone watches the server before anyone connects. baseline is the part of a core that it uses.
-func (r *idleRow) alone(ctx context.Context, s *server) (baseline float64, before map[string]float64, err error) {
-	if before, err = s.settledMetrics(); err != nil {
+func (r *idleRow) alone(ctx context.Context, w watch) (baseline float64, before map[string]float64, err error) {
+	if before, err = w.settledMetrics(); err != nil {
 		return 0, nil, err
 	}
-	from, err := cpuOf(s.pid())
+	from, err := w.cpu()
 	if err != nil {
 		return 0, nil, err
 	}
 	if err := pause(ctx, idleBaseline); err != nil {
 		return 0, nil, err
 	}
-	to, err := cpuOf(s.pid())
+	to, err := w.cpu()
 	if err != nil {
 		return 0, nil, err
 	}
-	r.RSSBefore, err = rssOf(s.pid())
+	r.RSSBefore, err = w.rss()
 	return float64(to-from) / float64(idleBaseline), before, err
 }
 
 // enterIdle connects all accounts and measures what that costs.
 func (b *bench) enterIdle(ctx context.Context, p place, c *crowd, row *idleRow, baseline float64) error {
-	from, err := cpuOf(p.server.pid())
+	w := p.watched()
+	from, err := w.cpu()
 	if err != nil {
 		return err
 	}
 	begun := time.Now()
-	if err := c.enter(ctx, p.base, b.wire, b.accounts.all[:row.Connections], dialing, b.progress, nil); err != nil {
+	if err := c.enter(ctx, p.doors, b.wire, b.accounts.all[:row.Connections], dialing, b.progress, nil); err != nil {
 		return err
 	}
 	row.Connecting = time.Since(begun)
-	to, err := cpuOf(p.server.pid())
+	to, err := w.cpu()
 	if err != nil {
 		return err
 	}
@@ -124,27 +129,27 @@ func (b *bench) enterIdle(ctx context.Context, p place, c *crowd, row *idleRow, 
 }
 
 // together lets the connections settle and measures what they take.
-func (r *idleRow) together(ctx context.Context, s *server, c *crowd, baseline float64, before map[string]float64) error {
-	from, err := cpuOf(s.pid())
+func (r *idleRow) together(ctx context.Context, w watch, c *crowd, baseline float64, before map[string]float64) error {
+	from, err := w.cpu()
 	if err != nil {
 		return err
 	}
 	if err := pause(ctx, r.Settle); err != nil {
 		return err
 	}
-	to, err := cpuOf(s.pid())
+	to, err := w.cpu()
 	if err != nil {
 		return err
 	}
-	if r.RSSAfter, err = rssOf(s.pid()); err != nil {
+	if r.RSSAfter, err = w.rss(); err != nil {
 		return err
 	}
-	after, err := s.settledMetrics()
+	after, err := w.settledMetrics()
 	if err != nil {
 		return err
 	}
 	r.Lost = int(c.lost.Load())
-	if online := int(after["oceanchat_ws_gateway_connections"]); online != r.Connections || r.Lost != 0 {
+	if online := int(after[connected] - before[connected]); online != r.Connections || r.Lost != 0 {
 		return fmt.Errorf("%d connections are open and %d were lost; want %d and 0", online, r.Lost, r.Connections)
 	}
 	n := float64(r.Connections)

@@ -53,12 +53,12 @@ type room struct {
 }
 
 // open connects all members of all rooms.
-func open(ctx context.Context, base string, wire codec, rooms []room, led *ledger) (*load, error) {
+func open(ctx context.Context, at doors, wire codec, rooms []room, led *ledger) (*load, error) {
 	l := &load{led: led, lines: make([]*line, led.conversations*led.members), lost: make(chan error, 1), all: make(chan struct{})}
 	text := strings.Repeat("x", bodyBytes)
 	err := inParallel(ctx, dialing, len(l.lines), func(ctx context.Context, i int) error {
 		conv, member := i/led.members, i%led.members
-		c, err := dial(ctx, base, wire, rooms[conv].members[member], 4<<10)
+		c, err := dial(ctx, at.socket(i), wire, rooms[conv].members[member], 4<<10)
 		if err != nil {
 			return err
 		}

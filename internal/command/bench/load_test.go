@@ -72,14 +72,14 @@ func TestOpenLoop(t *testing.T) {
 	f.Script(fakeserver.Rule{At: fakeserver.AtReply, Method: "message.send", Times: -1, Do: fakeserver.Delay, DelayMs: int(delay.Milliseconds())})
 	rooms := []room{{id: direct("u1", "u2"), members: members, to: []target{{userID: "u2"}, {userID: "u1"}}}}
 	led := newLedger(runName(), 1, 2, count)
-	l, err := open(t.Context(), base, protoCodec{}, rooms, led)
+	l, err := open(t.Context(), doorsOf(base), protoCodec{}, rooms, led)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := l.run(t.Context(), rate); err != nil {
 		t.Fatalf("run = %v; want nil", err)
 	}
-	if err := readBack(t.Context(), base, protoCodec{}, rooms, led); err != nil {
+	if err := readBack(t.Context(), doorsOf(base), protoCodec{}, rooms, led); err != nil {
 		t.Fatal(err)
 	}
 	if b := led.balance(); b.err() != nil || b.Sent != count {

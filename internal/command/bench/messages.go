@@ -19,7 +19,7 @@ type messageRow struct {
 	Conversations int         `json:"conversations"`
 	Interrupted   bool        `json:"interrupted"` // it did not come to its end: the account says nothing
 	Members       int         `json:"members"`     // of each
-	Disk          percentiles `json:"disk"`        // right before, of our own server
+	Disk          percentiles `json:"disk"`        // right before, of our own server or the cluster
 	DiskAfter     percentiles `json:"diskAfter"`
 
 	Balance    balance     `json:"ledger"`
@@ -30,7 +30,7 @@ type messageRow struct {
 	Late       percentiles `json:"late"` // of the client: part of both
 	Held       bool        `json:"held"` // everything balanced and the p99 of send→ack was within the bound
 
-	// What a server of our own took in the time that counts.
+	// What a server of our own, or the cluster, took in the time that counts.
 	Server *serverCost `json:"server,omitempty"`
 	Error  string      `json:"error,omitempty"`
 }
@@ -72,10 +72,13 @@ func (b *bench) messageRows(ctx context.Context, scenario string, users int, rat
 	}
 }
 
-// syncsHere are the settings of log.sync to measure: of a foreign server it is not known.
+// syncsHere are the settings of log.sync to measure: of a foreign server it is not known, and a cluster has one.
 func (b *bench) syncsHere() []string {
-	if b.own() {
+	switch {
+	case b.own():
 		return b.syncs
+	case b.cluster != nil:
+		return []string{b.cluster.Sync}
 	}
 	return []string{""}
 }
@@ -105,10 +108,13 @@ func (b *bench) measureMessages(ctx context.Context, row *messageRow, users int,
 	return b.probed(&row.DiskAfter)
 }
 
-// probed measures the disk of our own servers.
+// probed measures the disk of our own servers, or of a cluster.
 func (b *bench) probed(into *percentiles) (err error) {
-	if b.own() {
+	switch {
+	case b.own():
 		*into, err = probe(b.work)
+	case b.cluster != nil:
+		*into, err = probe(b.cluster.dir)
 	}
 	return err
 }
@@ -134,7 +140,7 @@ func (b *bench) groupRooms(ctx context.Context, p place) ([]room, error) {
 	rooms := make([]room, b.groups)
 	err := inParallel(ctx, parallel, b.groups, func(ctx context.Context, g int) error {
 		members := b.accounts.all[g*b.groupSize : (g+1)*b.groupSize]
-		id, err := makeGroup(ctx, p.base, b.wire, members)
+		id, err := makeGroup(ctx, p.socket(g), b.wire, members)
 		rooms[g] = room{id: "g~" + id, members: members, to: make([]target, len(members))}
 		for i := range rooms[g].to {
 			rooms[g].to[i].groupID = id
@@ -148,8 +154,8 @@ func (b *bench) groupRooms(ctx context.Context, p place) ([]room, error) {
 }
 
 // makeGroup makes a group in steps, because a frame of a client is short.
-func makeGroup(ctx context.Context, base string, wire codec, members []account) (id string, err error) {
-	c, err := dial(ctx, base, wire, members[0], 4<<10)
+func makeGroup(ctx context.Context, url string, wire codec, members []account) (id string, err error) {
+	c, err := dial(ctx, url, wire, members[0], 4<<10)
 	if err != nil {
 		return "", err
 	}
@@ -193,10 +199,10 @@ func (b *bench) drive(ctx context.Context, p place, r run) error {
 	row.Counted = perSecond(r.duration)
 	row.Conversations, row.Members = len(r.rooms), len(r.rooms[0].members)
 	led := newLedger(runName(), row.Conversations, row.Members, first+row.Counted)
-	if err := readHeads(ctx, p.base, b.wire, r.rooms, led); err != nil {
+	if err := readHeads(ctx, p.doors, b.wire, r.rooms, led); err != nil {
 		return fmt.Errorf("look where the conversations end: %w", err)
 	}
-	l, err := open(ctx, p.base, b.wire, r.rooms, led)
+	l, err := open(ctx, p.doors, b.wire, r.rooms, led)
 	if err != nil {
 		return err
 	}
@@ -211,12 +217,12 @@ func (b *bench) drive(ctx context.Context, p place, r run) error {
 		row.Interrupted = true
 		return context.Cause(ctx)
 	}
-	backErr := readBack(ctx, p.base, b.wire, r.rooms, led)
+	backErr := readBack(ctx, p.doors, b.wire, r.rooms, led)
 	led.unread = backErr != nil
 	row.Interrupted = ctx.Err() != nil
 	row.Balance = led.balance()
-	if row.Server != nil && row.Balance.Deliveries > 0 {
-		row.Server.DeliveryCPU = row.Server.CPU * float64(row.Balance.Sent) / float64(row.Balance.Deliveries)
+	if row.Server != nil {
+		row.Server.perDelivery(row.Balance)
 	}
 	if err := errors.Join(err, backErr); err != nil {
 		return errors.Join(err, row.Balance.wrong())

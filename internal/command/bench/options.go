@@ -15,7 +15,7 @@ import (
 // options is what the command line asks for.
 type options struct {
 	scenarios []string
-	addr      string // "": a server of our own
+	addr      string // "": a server of our own, or a cluster
 	wire      codec
 	syncs     []string
 	json      bool
@@ -26,6 +26,7 @@ type options struct {
 	server    []string // more settings for our own servers
 
 	accountsFile string
+	clusterFile  string // "": no cluster
 
 	duration, warmup, settle time.Duration
 	pairCount                int
@@ -58,9 +59,9 @@ const (
 
 const intro = `Usage: oceanchat bench [flags] [-- settings of the server]
 
-Measures a server over its public contract and keeps the account of every message. Without --addr it starts a server of
-its own for each scenario, on a temporary directory and free ports, and removes everything at the end. It ends with
-status 0 if every account balances (and, with --must-hold, every rate was held), else with 1.
+Measures a server over its public contract and keeps the account of every message. Without --addr and --cluster it starts
+a server of its own for each scenario, on a temporary directory and free ports, and removes everything at the end. With
+--cluster it also tells what each service, NATS, Redis and MongoDB take of the CPU. It ends with status 0 if every account balances (and, with --must-hold, every rate was held), else with 1.
 
 `
 
@@ -72,6 +73,7 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.SetOutput(io.Discard)
 	f.StringVar(&scenarios, "scenarios", defaultScenarios, "what to measure, of "+strings.Join(allScenarios, ","))
 	f.StringVar(&o.addr, "addr", "", "`URL` of a server that runs already, such as http://host:8080; needs --accounts")
+	f.StringVar(&o.clusterFile, "cluster", "", "`directory` of a cluster that 'make cluster' runs on this machine, or its cluster.json; needs --accounts")
 	f.StringVar(&o.accountsFile, "accounts", "", "`file` that 'oceanchat dev seed' wrote; sessions that are refreshed are written back to it")
 	f.StringVar(&syncs, "log-sync", "always", "log.sync of its own servers: always, interval, or both with a comma")
 	f.StringVar(&wire, "wire", "json", "subprotocol of the long connections: json or proto")
@@ -138,7 +140,7 @@ func numbers(name, s string) ([]int, error) {
 }
 
 // own tells whether the servers are our own.
-func (o *options) own() bool { return o.addr == "" }
+func (o *options) own() bool { return o.addr == "" && o.clusterFile == "" }
 
 // users is how many accounts the scenarios need.
 func (o *options) users() int {
@@ -186,16 +188,24 @@ func (o *options) check(wire string) error {
 }
 
 func (o *options) checkAddr(want func(ok bool, format string, args ...any)) {
-	want(o.own() == (o.accountsFile == ""), "--addr and --accounts belong together")
+	where := "--addr"
+	if o.clusterFile != "" {
+		where = "--cluster"
+	}
+	want(o.own() == (o.accountsFile == ""), "%s and --accounts belong together", where)
+	want(o.addr == "" || o.clusterFile == "", "--addr and --cluster: want one of them")
 	if o.own() {
 		return
 	}
-	u, err := url.Parse(o.addr)
-	want(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "",
-		"--addr %s: want http://host:port", o.addr)
-	want(len(o.server) == 0, "settings of the server (%s) are for a server of bench's own, without --addr", strings.Join(o.server, " "))
-	want(!slices.Contains(o.scenarios, "start"), "--scenarios start needs a server of bench's own, without --addr")
-	want(o.profile == "", "--profile needs a server of bench's own, without --addr")
+	if o.addr != "" {
+		u, err := url.Parse(o.addr)
+		want(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "",
+			"--addr %s: want http://host:port", o.addr)
+	}
+	const without = "without --addr and --cluster"
+	want(len(o.server) == 0, "settings of the server (%s) are for a server of bench's own, %s", strings.Join(o.server, " "), without)
+	want(!slices.Contains(o.scenarios, "start"), "--scenarios start needs a server of bench's own, %s", without)
+	want(o.profile == "", "--profile needs a server of bench's own, %s", without)
 }
 
 func (o *options) checkCounts(want func(ok bool, format string, args ...any)) {

@@ -34,6 +34,9 @@ func TestParse(t *testing.T) {
 	if got.users() != 2000 {
 		t.Errorf("users() = %d; want 2000", got.users())
 	}
+	if got, err := parse(strings.Fields("--cluster d --accounts f --scenarios storm,idle"), io.Discard); err != nil || got.own() || got.clusterFile != "d" {
+		t.Errorf("parse(--cluster d) = %+v, %v; want no server of its own", got, err)
+	}
 	if got, err := parse(nil, io.Discard); err != nil || !got.own() || len(got.scenarios) != 5 {
 		t.Errorf("parse() = %v, %v; want the five scenarios on a server of its own", got.scenarios, err)
 	}
@@ -60,6 +63,11 @@ func TestParseRefuses(t *testing.T) {
 		{"an address that is none", "--addr h:1 --accounts f", "want http://host:port"},
 		{"settings of a foreign server", "--addr http://h:1 --accounts f -- --log-pace 4ms", "--log-pace 4ms"},
 		{"starts of a foreign server", "--addr http://h:1 --accounts f --scenarios start", "start needs a server"},
+		{"a cluster without accounts", "--cluster d", "--cluster and --accounts belong together"},
+		{"a cluster and an address", "--cluster d --addr http://h:1 --accounts f", "--addr and --cluster: want one"},
+		{"settings of a cluster", "--cluster d --accounts f -- --log-pace 4ms", "without --addr and --cluster"},
+		{"starts of a cluster", "--cluster d --accounts f --scenarios start,pairs", "start needs a server of bench's own"},
+		{"a profile of a cluster", "--cluster d --accounts f --profile p", "--profile needs a server"},
 		{"a profile of a foreign server", "--addr http://h:1 --accounts f --profile p", "--profile needs a server"},
 	}
 	for _, tt := range tests {

@@ -20,15 +20,95 @@ func cpuOf(pid int) (time.Duration, error) {
 	return parseStat(string(data))
 }
 
+// running is a process at a moment.
+type running struct {
+	parent int
+	cpu    time.Duration // with that of children that have ended
+}
+
+// readProcesses returns all processes of the machine by id.
+func readProcesses() (map[int]running, error) {
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	all := map[int]running{}
+	for _, d := range dirs {
+		pid, err := strconv.Atoi(d.Name())
+		if err != nil {
+			continue
+		}
+		data, err := os.ReadFile("/proc/" + d.Name() + "/stat")
+		if err != nil {
+			continue // it has just ended
+		}
+		if all[pid], err = parseRunning(string(data)); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// tree returns a process and all that it has started, and they in turn; none if it does not run.
+func tree(all map[int]running, pid int) []int {
+	if _, is := all[pid]; !is {
+		return nil
+	}
+	found := []int{pid}
+	for i := 0; i < len(found); i++ {
+		for child, r := range all {
+			if r.parent == found[i] && child != found[i] {
+				found = append(found, child)
+			}
+		}
+	}
+	return found
+}
+
+// treeCPU returns what a tree of processes has used; false if its root does not run.
+func treeCPU(all map[int]running, pid int) (total time.Duration, is bool) {
+	for _, p := range tree(all, pid) {
+		total += all[p].cpu
+		is = true
+	}
+	return total, is
+}
+
+// The numbers of fields in proc(5), less the two before the name's end and counted from 0.
+const (
+	fieldParent = 4 - 3
+	fieldUser   = 14 - 3 // then system, and both of children that were waited for
+)
+
+// parseRunning reads ppid, utime, stime, cutime and cstime.
+func parseRunning(stat string) (running, error) {
+	fields := statFields(stat)
+	times, err := addTicks(fields, fieldUser, 4)
+	if err != nil {
+		return running{}, err
+	}
+	parent, err := strconv.Atoi(fields[fieldParent])
+	if err != nil {
+		return running{}, fmt.Errorf("stat: %w", err)
+	}
+	return running{parent, times}, nil
+}
+
 // parseStat reads utime and stime. The name of the program, in parentheses, may hold anything.
 func parseStat(stat string) (time.Duration, error) {
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const utime, stime = 14 - 3, 15 - 3 // numbers of proc(5), less the two fields before and counted from 0
-	if len(fields) <= stime {
-		return 0, fmt.Errorf("stat has %d fields: %.80q", len(fields), stat)
+	return addTicks(statFields(stat), fieldUser, 2)
+}
+
+func statFields(stat string) []string {
+	return strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+}
+
+// addTicks adds n times.
+func addTicks(fields []string, from, n int) (sum time.Duration, err error) {
+	if len(fields) < from+n {
+		return 0, fmt.Errorf("stat has %d fields: %.80q", len(fields), fields)
 	}
-	var sum time.Duration
-	for _, f := range []string{fields[utime], fields[stime]} {
+	for _, f := range fields[from : from+n] {
 		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
 			return 0, fmt.Errorf("stat: %w", err)
@@ -90,18 +170,20 @@ func parseMachine(stat string) (time.Duration, error) {
 	return busy, nil
 }
 
-// usage is what the server, this program and the whole machine have used up to a moment.
+// usage is what the server or the cluster, this program and the whole machine have used up to a moment.
 type usage struct {
 	at                      time.Time
 	server, client, machine time.Duration
+	each                    map[int]time.Duration // of server, by process
 }
 
-func usageOf(pid int) (usage, error) {
+func usageOf(w watch) (usage, error) {
 	u := usage{at: time.Now()}
 	var err error
-	if u.server, err = cpuOf(pid); err != nil {
+	if u.each, err = w.each(); err != nil {
 		return u, err
 	}
+	u.server = sum(u.each)
 	if u.client, err = cpuOf(os.Getpid()); err != nil {
 		return u, err
 	}

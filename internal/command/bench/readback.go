@@ -17,9 +17,9 @@ const (
 )
 
 // readHeads notes where each conversation ends before a run; one that does not exist yet ends at 0.
-func readHeads(ctx context.Context, base string, wire codec, rooms []room, led *ledger) error {
+func readHeads(ctx context.Context, at doors, wire codec, rooms []room, led *ledger) error {
 	return inParallel(ctx, parallel, len(rooms), func(ctx context.Context, i int) error {
-		c, err := dial(ctx, base, wire, rooms[i].members[0], 4<<10)
+		c, err := dial(ctx, at.socket(i), wire, rooms[i].members[0], 4<<10)
 		if err != nil {
 			return err
 		}
@@ -36,9 +36,9 @@ func readHeads(ctx context.Context, base string, wire codec, rooms []room, led *
 }
 
 // readBack reads what history has of each conversation since the run began.
-func readBack(ctx context.Context, base string, wire codec, rooms []room, led *ledger) error {
+func readBack(ctx context.Context, at doors, wire codec, rooms []room, led *ledger) error {
 	err := inParallel(ctx, parallel, len(rooms), func(ctx context.Context, i int) error {
-		c, err := dial(ctx, base, wire, rooms[i].members[0], 16<<10)
+		c, err := dial(ctx, at.socket(i), wire, rooms[i].members[0], 16<<10)
 		if err != nil {
 			return err
 		}

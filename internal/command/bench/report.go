@@ -11,19 +11,20 @@ import (
 // report is everything that a run has measured. Its JSON is an interface: members are added, never renamed. Durations are
 // in nanoseconds.
 type report struct {
-	Version     string       `json:"version"`
-	Taken       string       `json:"taken"`
-	Environment string       `json:"environment"`
-	Command     string       `json:"command"`
-	OK          bool         `json:"ok"`
-	Seeding     *seeding     `json:"seeding,omitempty"`
-	Start       *startRow    `json:"start,omitempty"`
-	Messages    []messageRow `json:"messages,omitempty"`
-	Search      []searchRow  `json:"search,omitempty"`
-	Idle        *idleRow     `json:"idle,omitempty"`
-	Storm       *stormRow    `json:"storm,omitempty"`
-	History     *historyRow  `json:"history,omitempty"`
-	Errors      []string     `json:"errors"`
+	Version     string           `json:"version"`
+	Taken       string           `json:"taken"`
+	Environment string           `json:"environment"`
+	Command     string           `json:"command"`
+	Cluster     *measuredCluster `json:"cluster,omitempty"`
+	OK          bool             `json:"ok"`
+	Seeding     *seeding         `json:"seeding,omitempty"`
+	Start       *startRow        `json:"start,omitempty"`
+	Messages    []messageRow     `json:"messages,omitempty"`
+	Search      []searchRow      `json:"search,omitempty"`
+	Idle        *idleRow         `json:"idle,omitempty"`
+	Storm       *stormRow        `json:"storm,omitempty"`
+	History     *historyRow      `json:"history,omitempty"`
+	Errors      []string         `json:"errors"`
 }
 
 // seeding says what was made before anything was measured.
@@ -58,6 +59,7 @@ func (r *report) markdown(w io.Writer) error {
 	r.writeStart(&s)
 	r.writeMessages(&s)
 	r.writeSearch(&s)
+	r.writeShares(&s)
 	r.writeIdle(&s)
 	r.writeStorm(&s)
 	r.writeHistory(&s)
@@ -220,11 +222,15 @@ func (r *report) writeHistory(s *strings.Builder) {
 		return
 	}
 	row := r.History
+	again := fmt.Sprintf("%d a second", row.Rate)
 	table(s, "latest 50 over REST", "reads", "p50 / p99 / p99.9, ms", "CPU-µs a read", "disk p50 / p99, ms")
+	if row.StandIn {
+		again += ", " + standIn
+	}
 	if row.First.Count > 0 {
 		cells(s, fmt.Sprintf("first after a start, conversations of %d", row.Messages), fmt.Sprint(row.First.Count), row.First.three(), none, row.Disk.two())
 	}
-	cells(s, fmt.Sprintf("%d a second", row.Rate), known(row.Again.Count > 0, fmt.Sprint(row.Again.Count)), row.Again.three(), known(row.CPU > 0, fmt.Sprintf("%.0f", row.CPU)), none)
+	cells(s, again, known(row.Again.Count > 0, fmt.Sprint(row.Again.Count)), row.Again.three(), known(row.CPU > 0, fmt.Sprintf("%.0f", row.CPU)), none)
 }
 
 func table(s *strings.Builder, heads ...string) {

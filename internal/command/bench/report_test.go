@@ -12,8 +12,9 @@ import (
 func full() *report {
 	r := &report{
 		Taken: "today", Start: &startRow{}, Idle: &idleRow{}, Storm: &stormRow{}, History: &historyRow{First: percentiles{Count: 1}}, Seeding: &seeding{},
+		Cluster: &measuredCluster{Mongo: standIn},
 		Messages: []messageRow{
-			{Scenario: "pairs", Rate: 1000, Sync: "always", Server: &serverCost{}},
+			{Scenario: "pairs", Rate: 1000, Sync: "always", Server: &serverCost{Parts: []partCost{{Part: "mongo"}}}},
 			{Scenario: "pairs", Rate: 2000, Sync: "always", Error: "lost"},
 			{Scenario: "group", Rate: 5, Members: 1000},
 		},
@@ -158,6 +159,37 @@ func TestThousands(t *testing.T) {
 	for n, want := range map[int]string{0: "0", 100: "100", 1000: "1,000", 1234567: "1,234,567"} {
 		if got := thousands(n); got != want {
 			t.Errorf("thousands(%d) = %q; want %q", n, got, want)
+		}
+	}
+}
+
+// What each part takes stands in one table for all rows, and what a stand-in takes is no figure of MongoDB.
+func TestShareTable(t *testing.T) {
+	t.Parallel()
+	cost := func(of float64) *serverCost {
+		return &serverCost{DeliveryCPU: of, RSS: 3 << 20, Parts: []partCost{
+			{Part: "auth", Processes: 2, DeliveryCPU: of / 4, Share: 25, RSS: 1 << 20}, {Part: "mongo", Processes: 1, DeliveryCPU: of * 3 / 4, Share: 75, RSS: 2 << 20},
+		}}
+	}
+	r := report{
+		Cluster: &measuredCluster{Mongo: standIn}, History: &historyRow{Rate: 9, StandIn: true},
+		Messages: []messageRow{
+			{Scenario: "pairs", Rate: 1000, Balance: balance{Deliveries: 1}, Server: cost(400)},
+			{Scenario: "pairs", Rate: 2000}, // failed
+			{Scenario: "group", Rate: 5, Balance: balance{Deliveries: 1}, Server: cost(80)},
+		},
+	}
+	var out bytes.Buffer
+	if err := r.markdown(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"| target or part | processes | pairs, 1,000/s | group, 5/s | RSS MiB |\n",
+		"| auth | 2 | 100.0 (25 %) | 20.0 (25 %) | 1.0 |\n| mongo (stand-in) | 1 | 300.0 (75 %) | 60.0 (75 %) | 2.0 |\n| **all** |  | 400.0 | 80.0 | 3.0 |\n",
+		"| 9 a second, stand-in |",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %s in\n%s", want, out.String())
 		}
 	}
 }

@@ -175,34 +175,9 @@ func (s *server) kill() {
 	<-s.done
 }
 
-// metrics returns the sums of all metrics over their labels.
-func (s *server) metrics() (map[string]float64, error) {
-	body, err := s.get("/metrics")
-	if err != nil {
-		return nil, err
-	}
-	return parseMetrics(string(body))
-}
-
-// settledMetrics collects garbage first, so that what is in use is what is needed.
-func (s *server) settledMetrics() (map[string]float64, error) {
-	if _, err := s.get("/debug/pprof/heap?gc=1"); err != nil {
-		return nil, err
-	}
-	return s.metrics()
-}
-
-func (s *server) get(path string) ([]byte, error) {
-	resp, err := goodHTTP.Get(s.ops + path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s", path, resp.Status)
-	}
-	return body, err
+// watch is the server as what is measured.
+func (s *server) watch() watch {
+	return watch{{Name: "the server", PID: s.pid(), Ops: strings.TrimPrefix(s.ops, "http://")}}
 }
 
 // profile fetches a CPU profile of the next seconds into a file.
@@ -226,8 +201,8 @@ func (s *server) profile(ctx context.Context, d time.Duration, path string) erro
 	return os.WriteFile(filepath.Clean(path), data, 0o600)
 }
 
-func parseMetrics(text string) (map[string]float64, error) {
-	sums := map[string]float64{}
+// addMetrics adds the metrics of a process to sums.
+func addMetrics(sums map[string]float64, text string) error {
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "#") || strings.TrimSpace(line) == "" {
 			continue
@@ -238,13 +213,13 @@ func parseMetrics(text string) (map[string]float64, error) {
 		}
 		fields := strings.Fields(rest)
 		if len(fields) == 0 {
-			return nil, fmt.Errorf("metric line %q", line)
+			return fmt.Errorf("metric line %q", line)
 		}
 		v, err := strconv.ParseFloat(fields[0], 64)
 		if err != nil {
-			return nil, fmt.Errorf("metric line %q: %w", line, err)
+			return fmt.Errorf("metric line %q: %w", line, err)
 		}
 		sums[name] += v
 	}
-	return sums, nil
+	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestParseMetrics(t *testing.T) {
+func TestAddMetrics(t *testing.T) {
 	t.Parallel()
 	const text = `# HELP a_total What a is.
 # TYPE a_total counter
@@ -15,16 +15,16 @@ a_total{code="2"} 3.5
 b 1e+06
 
 `
-	got, err := parseMetrics(text)
-	if err != nil {
+	got := map[string]float64{"b": 1} // of another process
+	if err := addMetrics(got, text); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]float64{"a_total": 5.5, "b": 1e6}, got); diff != "" {
-		t.Errorf("parseMetrics (-want +got):\n%s", diff)
+	if diff := cmp.Diff(map[string]float64{"a_total": 5.5, "b": 1e6 + 1}, got); diff != "" {
+		t.Errorf("addMetrics (-want +got):\n%s", diff)
 	}
 	for _, bad := range []string{"a\n", "a many\n", "a{b=\"c\"}\n"} {
-		if _, err := parseMetrics(bad); err == nil {
-			t.Errorf("parseMetrics(%q): no error", bad)
+		if err := addMetrics(map[string]float64{}, bad); err == nil {
+			t.Errorf("addMetrics(%q): no error", bad)
 		}
 	}
 }

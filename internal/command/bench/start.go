@@ -103,22 +103,23 @@ func (b *bench) startFresh(ctx context.Context, row *startRow) error {
 }
 
 func (r *startRow) rest(ctx context.Context, s *server) error {
-	if (place{server: s}).watched() == nil {
+	w := (place{server: s}).watched()
+	if w == nil {
 		return nil
 	}
-	before, err := cpuOf(s.pid())
+	before, err := w.cpu()
 	if err != nil {
 		return err
 	}
 	if err := pause(ctx, idleSettle); err != nil {
 		return err
 	}
-	after, err := cpuOf(s.pid())
+	after, err := w.cpu()
 	if err != nil {
 		return err
 	}
 	r.CPU = float64(after-before) / 1e3 / idleSettle.Seconds()
-	r.RSS, err = rssOf(s.pid())
+	r.RSS, err = w.rss()
 	return err
 }
 

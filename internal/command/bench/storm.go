@@ -24,7 +24,7 @@ type stormRow struct {
 	Since percentiles `json:"sinceBreak"`
 	Each  percentiles `json:"each"`
 
-	ConnectCPU float64 `json:"cpuUsPerConnect"` // of a server of our own
+	ConnectCPU float64 `json:"cpuUsPerConnect"` // of a server of our own, or a cluster
 	Error      string  `json:"error,omitempty"`
 }
 
@@ -54,9 +54,12 @@ func (b *bench) measureStorm(ctx context.Context, row *stormRow) error {
 
 func (b *bench) stormAt(ctx context.Context, p place, row *stormRow) error {
 	of := b.accounts.all[:row.Connections]
+	if err := gone(ctx, p); err != nil { // who was there for another row
+		return err
+	}
 	first := &crowd{}
 	defer first.leave()
-	if err := first.enter(ctx, p.base, b.wire, of, dialing, b.progress, nil); err != nil {
+	if err := first.enter(ctx, p.doors, b.wire, of, dialing, b.progress, nil); err != nil {
 		return err
 	}
 	if err := pause(ctx, stormSettling); err != nil {
@@ -70,18 +73,33 @@ func (b *bench) stormAt(ctx context.Context, p place, row *stormRow) error {
 	return b.comeBack(ctx, p, of, row)
 }
 
-// gone waits until the server has noticed that nobody is there, so that the storm is of connects only.
+// connections returns how many there are, as far as the server tells; else 0.
+func (p place) connections() (int, error) {
+	w := p.watched()
+	if w == nil {
+		return 0, nil
+	}
+	m, err := w.metrics()
+	return int(m[connected]), err
+}
+
+// gone waits until the server has noticed that nobody of ours is there, so that what follows is of its own connections
+// only.
 func gone(ctx context.Context, p place) error {
-	if p.server == nil {
+	if p.watched() == nil {
 		return pause(ctx, stormSettling)
 	}
+	others := 0
+	if p.cluster != nil {
+		others = p.cluster.strangers
+	}
 	for begun := time.Now(); ; {
-		m, err := p.server.metrics()
-		if err != nil || m["oceanchat_ws_gateway_connections"] == 0 {
+		n, err := p.connections()
+		if err != nil || n <= others {
 			return err
 		}
 		if time.Since(begun) > goneWithin {
-			return fmt.Errorf("the server still counts %.0f connections, %v after they broke", m["oceanchat_ws_gateway_connections"], goneWithin)
+			return fmt.Errorf("the server still counts %d connections, %v after they broke", n-others, goneWithin)
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return err
@@ -92,8 +110,9 @@ func gone(ctx context.Context, p place) error {
 func (b *bench) comeBack(ctx context.Context, p place, of []account, row *stormRow) error {
 	var from time.Duration
 	var err error
-	if p.watched() != nil {
-		if from, err = cpuOf(p.server.pid()); err != nil {
+	w := p.watched()
+	if w != nil {
+		if from, err = w.cpu(); err != nil {
 			return err
 		}
 	}
@@ -101,7 +120,7 @@ func (b *bench) comeBack(ctx context.Context, p place, of []account, row *stormR
 	back := &crowd{}
 	defer back.leave()
 	begun := time.Now()
-	err = back.enter(ctx, p.base, b.wire, of, row.AtATime, b.progress, func(i int, began time.Time) {
+	err = back.enter(ctx, p.doors, b.wire, of, row.AtATime, b.progress, func(i int, began time.Time) {
 		since[i], each[i] = time.Since(begun), time.Since(began)
 	})
 	if err != nil {
@@ -109,8 +128,8 @@ func (b *bench) comeBack(ctx context.Context, p place, of []account, row *stormR
 	}
 	row.Took = time.Since(begun)
 	row.Since, row.Each = percentilesOf(since), percentilesOf(each)
-	if p.watched() != nil {
-		to, err := cpuOf(p.server.pid())
+	if w != nil {
+		to, err := w.cpu()
 		if err != nil {
 			return err
 		}
