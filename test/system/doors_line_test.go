@@ -410,7 +410,11 @@ func certify(t *testing.T, dir string) (flags []string, cfg *tls.Config) {
 			t.Fatal(err)
 		}
 	}
-	for _, port := range []string{"http", "tcp", "ops"} {
+	ports := []string{"http", "tcp", "ops"}
+	if !oneProcess(t) {
+		ports = ports[:2] // who starts a cluster asks its processes over plain HTTP whether they are ready
+	}
+	for _, port := range ports {
 		flags = append(flags, "--"+port+"-tls-cert-file", certFile, "--"+port+"-tls-key-file", keyFile)
 	}
 	roots := x509.NewCertPool()
@@ -428,12 +432,7 @@ func startDoors(t *testing.T, encrypted bool, flags ...string) *server {
 		s.flags, s.tls = append(s.flags, tlsFlags...), cfg
 	}
 	s.up()
-	t.Cleanup(func() {
-		s.kill()
-		if t.Failed() {
-			t.Logf("the server's output:\n%s", tail(s.log.String(), 4000))
-		}
-	})
+	t.Cleanup(s.end)
 	return s
 }
 

@@ -365,9 +365,9 @@ func TestDoorsBehindProxy(t *testing.T) {
 		if !strings.Contains(got, tt.status) || tt.status == "" && got != "" {
 			t.Errorf("%s = %.100q; want %q", name, got, tt.status)
 		}
-		eventually(t, name+" is logged", func() bool { return strings.Contains(s.log.String(), tt.logged) })
+		eventually(t, name+" is logged", func() bool { return strings.Contains(s.output(), tt.logged) })
 	}
-	if strings.Contains(s.log.String(), "6.6.6.6") {
+	if strings.Contains(s.output(), "6.6.6.6") {
 		t.Error("the log has the address that a client made up")
 	}
 	tcp := func(from string) *line {

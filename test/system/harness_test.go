@@ -20,6 +20,7 @@ import (
 
 	"github.com/oceanchat/oceanchat/internal/freeport"
 	"github.com/oceanchat/oceanchat/test/client"
+	"github.com/oceanchat/oceanchat/tools/cluster/local"
 )
 
 // binary is the path of the binary under test, built once.
@@ -42,10 +43,21 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
 		return 1
 	}
+	if os.Getenv(clusterMode) != "" {
+		stop, err := startParts(dir)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer stop()
+	} else if err := withoutCluster(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 
-// server is one running binary on a data directory of its own.
+// server is one running binary on a data directory of its own, or a cluster of processes on parts.
 type server struct {
 	t     *testing.T
 	dir   string
@@ -59,6 +71,8 @@ type server struct {
 	log   *output
 	// wrap, where set, changes how the binary is started.
 	wrap func(s *server, cmd *exec.Cmd)
+
+	services *local.Services // set in a cluster, where cmd, done, log and dir are not used
 }
 
 // output collects what the binary prints.
@@ -91,12 +105,20 @@ func startWith(t *testing.T, wrap func(s *server, cmd *exec.Cmd), flags ...strin
 	s := &server{t: t, dir: t.TempDir(), flags: flags, log: &output{}, wrap: wrap}
 	s.up()
 	t.Cleanup(func() {
-		s.kill()
-		if t.Failed() {
-			t.Logf("the server's output:\n%s", tail(s.log.String(), 8000))
-		}
+		s.end()
 	})
 	return s
+}
+
+// end is for the end of a test.
+func (s *server) end() {
+	s.kill()
+	if s.t.Failed() {
+		s.t.Logf("the server's output:\n%s", tail(s.output(), 8000))
+	}
+	if s.services != nil {
+		s.services.Kill() // and lets go of its data
+	}
 }
 
 func tail(s string, n int) string {
@@ -109,6 +131,10 @@ func tail(s string, n int) string {
 // up starts the binary on the same directory and new ports, and waits until it is ready.
 func (s *server) up() {
 	s.t.Helper()
+	if parts != nil {
+		s.upCluster()
+		return
+	}
 	http, ops, tcp := freeAddr(s.t), freeAddr(s.t), freeAddr(s.t)
 	s.base, s.ops, s.tcp = "http://"+http, "http://"+ops, tcp
 	if s.tls != nil {
@@ -161,6 +187,12 @@ func (s *server) web() *http.Client {
 
 // kill ends the process as the kernel does, and waits until it is gone.
 func (s *server) kill() {
+	if parts != nil {
+		if s.services != nil {
+			s.killCluster()
+		}
+		return
+	}
 	_ = s.cmd.Process.Kill()
 	<-s.done
 	s.done <- nil
@@ -169,6 +201,9 @@ func (s *server) kill() {
 // stop asks the process to end and returns its exit code.
 func (s *server) stop() int {
 	s.t.Helper()
+	if parts != nil {
+		return s.stopCluster()
+	}
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case err := <-s.done:
@@ -183,19 +218,27 @@ func (s *server) stop() int {
 	}
 }
 
-// metric returns the sum of a metric over its labels, as the operations port shows it.
+// metric returns the sum of a metric over its labels, as the operations port shows it, and over all processes.
 func (s *server) metric(name string) float64 {
 	s.t.Helper()
-	resp, err := http.Get(s.ops + "/metrics")
+	var sum float64
+	for _, ops := range s.opsOfAll() {
+		sum += metricOf(s.t, ops, name)
+	}
+	return sum
+}
+
+func metricOf(t *testing.T, ops, name string) (sum float64) {
+	t.Helper()
+	resp, err := http.Get(ops + "/metrics")
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	var sum float64
 	for line := range strings.Lines(string(data)) {
 		rest, ok := strings.CutPrefix(line, name)
 		if !ok || rest[0] != ' ' && rest[0] != '{' {
@@ -203,7 +246,7 @@ func (s *server) metric(name string) float64 {
 		}
 		var v float64
 		if _, err := fmt.Sscan(rest[strings.LastIndexByte(rest, ' '):], &v); err != nil {
-			s.t.Fatalf("metric line %q: %v", line, err)
+			t.Fatalf("metric line %q: %v", line, err)
 		}
 		sum += v
 	}

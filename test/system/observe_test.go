@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,24 +16,28 @@ import (
 	"github.com/oceanchat/oceanchat/test/client"
 )
 
-// page returns what a path of the operations port shows.
+// page returns what a path of the operations port shows, of all processes.
 func (s *server) page(path string) string {
 	s.t.Helper()
-	resp, err := http.Get(s.ops + path)
-	if err != nil {
-		s.t.Fatal(err)
+	var all strings.Builder
+	for _, ops := range s.opsOfAll() {
+		resp, err := http.Get(ops + path)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		data, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			s.t.Fatalf("GET %s = %d, %v", path, resp.StatusCode, err)
+		}
+		all.Write(data)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		s.t.Fatalf("GET %s = %d, %v", path, resp.StatusCode, err)
-	}
-	return string(data)
+	return all.String()
 }
 
 // lines returns the lines of a JSON log that have a key with a value.
 func (s *server) lines(key, value string) (out []map[string]any) {
-	for line := range strings.Lines(s.log.String()) {
+	for line := range strings.Lines(s.output()) {
 		var l map[string]any
 		if json.Unmarshal([]byte(line), &l) == nil && l[key] == value {
 			out = append(out, l)
@@ -136,9 +138,8 @@ func (p planted) check(t *testing.T, where, shown string) {
 // debug level and even when it comes in a place where nobody expects it.
 func TestNothingShowsSecrets(t *testing.T) {
 	apple, google, traces := vendortest.NewAPNs(t), vendortest.NewFCM(t), newCollector(t)
-	listen := freeAddr(t)
 	s := start(t, append(pushFlags(apple, google, apple.CAFile, google.CAFile),
-		"--logs-level", "debug", "--traces-endpoint", traces.URL, "--traces-sample", "1", "--nats-listen", listen)...)
+		"--logs-level", "debug", "--traces-endpoint", traces.URL, "--traces-sample", "1", "--nats-listen", freeAddr(t))...)
 	secrets := planted{}
 	session(t, s, secrets, apple, google)
 	strangers(t, s, secrets)
@@ -151,11 +152,10 @@ func TestNothingShowsSecrets(t *testing.T) {
 	}
 	secrets["key of FCM"] = strings.Split(account.Key, "\n")[1]
 	secrets["key of APNs"] = strings.Split(string(apple.KeyPEM), "\n")[1]
-	nats, err := os.ReadFile(filepath.Join(s.dir, "nats-credentials"))
-	if err != nil {
-		t.Fatal(err)
+	_, secrets["password of NATS"] = s.nats()
+	if !oneProcess(t) {
+		secrets["password of Redis"] = s.setting("OCEANCHAT_REDIS_PASSWORD")
 	}
-	secrets["password of NATS"] = credential(t, nats, "password")
 
 	secrets.check(t, "/metrics", s.page("/metrics"))
 	secrets.check(t, "/status/config", s.page("/status/config"))
@@ -166,7 +166,7 @@ func TestNothingShowsSecrets(t *testing.T) {
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit code = %d; want 0", code)
 	}
-	log := s.log.String()
+	log := s.output()
 	secrets.check(t, "the log", log)
 	raw := string(traces.everything())
 	secrets.check(t, "a trace", raw)

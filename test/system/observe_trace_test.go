@@ -178,7 +178,8 @@ func TestTraceCollectorIsAway(t *testing.T) {
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit code = %d; want 0", code)
 	}
-	if n := strings.Count(s.log.String(), "the collector of traces takes no spans"); n != 1 {
-		t.Errorf("%d lines about the collector; want 1", n)
+	processes := len(s.opsOfAll()) // of a cluster some have no spans to lose
+	if n := strings.Count(s.output(), "the collector of traces takes no spans"); n < 1 || n > processes {
+		t.Errorf("%d lines about the collector; want 1, or one of each of %d processes at most", n, processes)
 	}
 }

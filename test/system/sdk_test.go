@@ -22,7 +22,7 @@ type whereabouts struct{ http, tcp atomic.Value }
 
 func (p *whereabouts) moved(s *server) {
 	p.http.Store(strings.TrimPrefix(s.base, "http://"))
-	p.tcp.Store(s.cmd.Args[slices.Index(s.cmd.Args, "--tcp-addr")+1])
+	p.tcp.Store(s.tcp)
 }
 
 func (p *whereabouts) dial(ctx context.Context, network, addr string) (net.Conn, error) {

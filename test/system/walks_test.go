@@ -64,17 +64,17 @@ type userEvent struct {
 // events reads the first n domain events as another program would: with the credentials that the server wrote.
 func events(t *testing.T, s *server, listen string, n int) []userEvent {
 	t.Helper()
-	secret, err := os.ReadFile(filepath.Join(s.dir, "nats-credentials"))
-	if err != nil {
-		t.Fatal(err)
+	url := "nats://" + listen
+	if !oneProcess(t) {
+		url = s.setting("OCEANCHAT_NATS_URLS")
 	}
-	user, password := credential(t, secret, "user"), credential(t, secret, "password")
-	nc, err := nats.Connect("nats://"+listen, nats.UserInfo(user, password))
+	user, password := s.nats()
+	nc, err := nats.Connect(url, nats.UserInfo(user, password))
 	if err != nil {
 		t.Fatalf("connect with the generated credentials: %v", err)
 	}
 	t.Cleanup(nc.Close)
-	if wrong, err := nats.Connect("nats://" + listen); err == nil {
+	if wrong, err := nats.Connect(url); err == nil {
 		wrong.Close()
 		t.Error("NATS lets in who has no credentials")
 	}
@@ -102,6 +102,19 @@ func events(t *testing.T, s *server, listen string, n int) []userEvent {
 		out = append(out, e)
 	}
 	return out
+}
+
+// nats returns who may connect to the server's NATS.
+func (s *server) nats() (user, password string) {
+	s.t.Helper()
+	if !oneProcess(s.t) {
+		return s.setting("OCEANCHAT_NATS_USER"), s.setting("OCEANCHAT_NATS_PASSWORD")
+	}
+	secret, err := os.ReadFile(filepath.Join(s.dir, "nats-credentials"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return credential(s.t, secret, "user"), credential(s.t, secret, "password")
 }
 
 func credential(t *testing.T, file []byte, name string) string {
