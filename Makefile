@@ -10,6 +10,7 @@ PROTOC_GEN_GO        := v1.36.12
 PROTOC_GEN_GO_GRPC   := v1.6.2
 PROTOC_GEN_GATEWAY   := v2.33.0
 GOLANGCI_VERSION     := v2.12.2
+HELM_VERSION         := v3.22.0
 
 BIN     := $(CURDIR)/.bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -30,6 +31,7 @@ $(eval $(call tool,buf,github.com/bufbuild/buf/cmd/buf,$(BUF_VERSION)))
 $(eval $(call tool,protoc-gen-go,google.golang.org/protobuf/cmd/protoc-gen-go,$(PROTOC_GEN_GO)))
 $(eval $(call tool,protoc-gen-go-grpc,google.golang.org/grpc/cmd/protoc-gen-go-grpc,$(PROTOC_GEN_GO_GRPC)))
 $(eval $(call tool,protoc-gen-grpc-gateway,github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway,$(PROTOC_GEN_GATEWAY)))
+$(eval $(call tool,helm,helm.sh/helm/v3/cmd/helm,$(HELM_VERSION)))
 $(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_VERSION)))
 
 BUF_TOOL := $(BIN)/.buf@$(BUF_VERSION)
@@ -39,7 +41,7 @@ GEN_TOOLS := $(BUF_TOOL) \
 	$(BIN)/.protoc-gen-grpc-gateway@$(PROTOC_GEN_GATEWAY)
 LINT_TOOL := $(BIN)/.golangci-lint@$(GOLANGCI_VERSION)
 
-.PHONY: help build test conformance lint fmt gen fuzz bench docs
+.PHONY: help build test conformance cluster helm lint fmt gen fuzz bench docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -68,9 +70,21 @@ test: ## THE test command: go vet and go test, with -race where a C compiler is 
 	@$(if $(RACE),,echo "no C compiler: the tests run without -race")
 	go vet $(PKG)
 	$(TEST) $(RACE) -timeout 15m $(PKG) $(REPORT)
+	@if [ -n "$(OCEANCHAT_CI)" ] || { command -v redis-server && command -v java && command -v mvn; } >/dev/null; then \
+		echo "the system tests once more, on a cluster of processes"; \
+		OCEANCHAT_TEST_CLUSTER=1 $(TEST) $(RACE) -count=1 -timeout 15m ./test/system $(REPORT); \
+	else echo "no redis-server, java or mvn: the system tests ran in one process only"; fi
+
+cluster: build ## run a whole cluster on this machine until Ctrl-C: every service as two processes (CLUSTER='--replicas 1 …')
+	@{ command -v redis-server && command -v mvn && command -v java; } >/dev/null || [ "$$(id -u)" != 0 ] || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server maven default-jdk-headless; }
+	go build -o $(BIN)/cluster ./tools/cluster
+	exec $(BIN)/cluster --binary bin/oceanchat $(CLUSTER)
 
 conformance: ## the suites of every seam over every implementation
 	go test -count=1 ./internal/seam/...
+
+helm: $(BIN)/.helm@$(HELM_VERSION) ## install helm into .bin, for the tests of the chart
 
 lint: $(BUF_TOOL) $(LINT_TOOL) ## buf lint and golangci-lint
 	$(BIN)/buf lint
