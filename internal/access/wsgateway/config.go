@@ -38,7 +38,7 @@ type Config struct {
 	Flushers    int           `yaml:"flushers" default:"0" min:"0" max:"256" doc:"How many goroutines write to clients; 0 means one per core."`
 
 	RenewEvery      time.Duration `yaml:"renew_every" default:"5s" min:"10ms" max:"5m" doc:"How often the lease at presence is renewed: a third of its life."`
-	SweepEvery      time.Duration `yaml:"sweep_every" default:"1m" min:"10ms" max:"1h" doc:"In what time all sessions are checked anew."`
+	SweepEvery      time.Duration `yaml:"sweep_every" default:"1m" min:"10ms" max:"1h" doc:"In what time all sessions are checked anew; in ten times that each is also asked of auth, in case the fast state has forgotten that it ended."`
 	RegisterRate    int           `yaml:"register_rate" default:"5000" min:"1" doc:"How many connections a second are registered again after presence was lost."`
 	CloseTimeout    time.Duration `yaml:"close_timeout" default:"2s" min:"10ms" max:"1m" doc:"How long a client may take to answer a close."`
 	LastAnswers     time.Duration `yaml:"last_answers" default:"500ms" max:"900ms" doc:"How long requests at work may take when their session ends, so that a log-out is answered; then the connection is closed."`

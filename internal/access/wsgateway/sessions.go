@@ -54,23 +54,34 @@ func (c *conn) sessionOver() {
 	time.AfterFunc(c.s.cfg.LastAnswers, func() { c.close(sessionOver, sessionReason) })
 }
 
-// sweepSessions checks every session within SweepEvery, a slice at a time: a signal may have been lost. In each round
-// another tenth of every slice is checked at auth too, whatever the allow-list says.
+// sweepSessions checks every session within SweepEvery, a slice at a time: a signal may have been lost.
 func (s *Service) sweepSessions(ctx context.Context) {
+	s.eachShard(ctx, func(i int) { s.sweepShard(ctx, i) })
+}
+
+// eachShard calls fn for one shard after another, all of them within SweepEvery, until ctx ends.
+func (s *Service) eachShard(ctx context.Context, fn func(i int)) {
 	tick := time.NewTicker(max(s.cfg.SweepEvery/shardCount, time.Millisecond))
 	defer tick.Stop()
-	var turns [shardCount]int
 	for i := 0; ; i = (i + 1) % shardCount {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			fn(i)
 		}
-		s.sweepShard(ctx, i)
+	}
+}
+
+// auditSessions checks every session at auth too, whatever the allow-list says: a tenth of each slice in a round. It runs
+// beside the sweep, which must not wait for an auth that hangs.
+func (s *Service) auditSessions(ctx context.Context) {
+	var turns [shardCount]int
+	s.eachShard(ctx, func(i int) {
 		if s.auditShard(ctx, i, turns[i]) {
 			turns[i] = (turns[i] + 1) % auditTurns
 		}
-	}
+	})
 }
 
 // auditShard ends those sessions of a shard whose turn it is and that are over after auth's database: the allow-list may

@@ -150,6 +150,7 @@ func (s *Service) startLoops(ctx context.Context) (stop func()) {
 	var loops, flushers, backlogs sync.WaitGroup
 	loops.Go(func() { s.keepLease(ctx) })
 	loops.Go(func() { s.sweepSessions(ctx) })
+	loops.Go(func() { s.auditSessions(ctx) })
 	loops.Go(func() { s.afterCuts(ctx) })
 	loops.Go(func() { s.catchUp(ctx) })
 	loops.Go(func() { s.watch(ctx) })

@@ -29,9 +29,10 @@ type LogInfo struct {
 type Log interface {
 	// Append stores data as the message that follows sequence expect, and returns its sequence.
 	// nil: committed, as durably as the server's sync setting says. ErrConflict: not committed,
-	// the last sequence is not expect. ErrFull, ErrRefused: not committed. Any other error
-	// (also that of ctx): unknown, and it may still be stored after Append returned; the caller
-	// reads, and where it finds nothing it appends with the same expect, which is a fence.
+	// the last sequence is not expect. ErrFull, ErrRefused: not committed, and expect may not
+	// have been looked at. Any other error (also that of ctx): unknown, and it may still be stored
+	// after Append returned; the caller reads, and where it finds nothing it appends with the
+	// same expect, which is a fence.
 	Append(ctx context.Context, data []byte, expect uint64) (seq uint64, err error)
 	// Info asks the stream's leader, so Last includes everything acknowledged before the call.
 	Info(ctx context.Context) (LogInfo, error)

@@ -126,6 +126,9 @@ func (c *Cluster) Stop(i int) {
 	}
 }
 
+// Dir returns where server i stores.
+func (c *Cluster) Dir(i int) string { return c.options[i].StoreDir }
+
 // Isolate cuts server i of StartWired off from the others; its clients stay. Join ends it.
 func (c *Cluster) Isolate(i int) { c.cut(i, true) }
 

@@ -149,7 +149,8 @@ func TestDiagnoseServers(t *testing.T) {
 		}, ask: func(d *jetstream.Diagnosis, _ *natsserver.Server) {
 			d.Servers.User, d.Servers.Password = "app", "sesame7"
 		}, want: []want{
-			{finding.OK, "nats jetstream", "answers"}, {finding.Warning, "nats log", "2 of 2 streams may not be looked at"},
+			{finding.OK, "nats jetstream", "answers"},
+			{finding.Warning, "nats log", "2 of 2 streams may not be looked at"},
 			{finding.Warning, "nats queues", "4 of 4 streams may not be looked at"},
 		}},
 		{name: "a monitor that is none", ask: func(d *jetstream.Diagnosis, _ *natsserver.Server) {
