@@ -28,7 +28,7 @@ var parts *local.Parts
 const oneProcessOnly = "^(TestFullDisk|TestLogLost|TestBench|TestBenchElsewhere|TestBenchUnbalanced|TestBenchAgainstFake|TestBenchEnds|TestDoorsNewCertificate)$"
 
 // clusterOnly are the tests that need parts.
-const clusterOnly = "^TestBenchCluster$"
+const clusterOnly = "^(TestBenchCluster|TestDatabaseAway|TestRedisComesBackEmpty)$"
 
 // withoutCluster leaves out what needs parts, where every server is one process.
 func withoutCluster() error { return flag.Set("test.skip", clusterOnly) }

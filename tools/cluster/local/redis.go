@@ -17,7 +17,7 @@ port %s
 dir "%s"
 requirepass %s
 appendonly yes
-appendfsync everysec
+appendfsync always
 save ""
 maxmemory-policy noeviction
 `
