@@ -123,7 +123,7 @@ func readable(name string) error {
 	if name == "" {
 		return nil
 	}
-	f, err := os.Open(name) //nolint:gosec // the operator names it
+	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ Usage:
   oceanchat config doc          print the same as a page of the documentation
   oceanchat bench               measure a server and keep the account of every message ('--help' tells more)
   oceanchat chat --user NAME    log in and talk from the terminal ('--help' tells more)
-  oceanchat dev seed            fill a data directory with users, friends and groups ('--help' tells more)
+  oceanchat dev seed            fill a data directory, or a cluster, with users, friends and groups ('--help' tells more)
   oceanchat doctor [TARGET...]  try everything that targets depend on, and say what is wrong ('--help' tells more)
   oceanchat trace MESSAGE-ID    show where a message went, stage by stage ('--help' tells more)
   oceanchat version             print the version

@@ -104,7 +104,7 @@ func await(ctx context.Context, log *slog.Logger, what string, try func() error)
 		if err == nil || ctx.Err() != nil {
 			return err == nil
 		}
-		log.WarnContext(ctx, "waiting for "+what, obs.Err, err)
+		log.WarnContext(ctx, "waiting for a server", "server", what, obs.Err, err)
 		select {
 		case <-ctx.Done():
 			return false

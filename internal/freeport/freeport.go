@@ -30,7 +30,7 @@ func Take(n int) ([]string, error) {
 		return nil, fmt.Errorf("find free ports: %w", err)
 	}
 	var out []string
-	for _, offset := range rand.Perm(last - first) { //nolint:gosec // chance, not secrecy
+	for _, offset := range rand.Perm(last - first) {
 		if len(out) == n {
 			return out, nil
 		}
@@ -44,7 +44,7 @@ func Take(n int) ([]string, error) {
 
 // free tells whether a server could listen on all addresses of the machine.
 func free(port string) bool {
-	l, err := net.Listen("tcp", ":"+port) //nolint:gosec,noctx // closed at once
+	l, err := net.Listen("tcp", ":"+port) //nolint:noctx // closed at once
 	if err != nil {
 		return false
 	}

@@ -15,7 +15,7 @@ var (
 
 // lock takes path for this process, if nobody has it.
 func lock(path string) bool {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // a path of our own making
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return false
 	}

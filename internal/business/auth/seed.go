@@ -27,7 +27,7 @@ type SeedUser struct {
 // sees that they share it. Names, password and devices obey the same rules as everybody's, and the same events are stored.
 // A name that is taken is USERNAME_TAKEN and ends it; what was made before stays.
 //
-// No network serves this: only a process that holds the data directory itself can call it.
+// No network serves this: only a process that holds the data itself, the directory or the keys to the database, can call it.
 func (s *Service) Seed(ctx context.Context, password string, users []SeedUser) ([]*authv1.TokenResponse, error) {
 	if err := checkSeed(password, users); err != nil {
 		return nil, err
