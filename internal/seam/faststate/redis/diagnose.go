@@ -237,13 +237,15 @@ func (g *ward) disk(ctx context.Context, check string, c *redis.Client, i info) 
 	switch aof := i["aof_enabled"] == "1"; {
 	case i["rdb_last_bgsave_status"] == "err" && saves, aof && i["aof_last_write_status"] == "err":
 		return []finding.Finding{finding.Bad(check, "it cannot write its file, and so may refuse all writes", "look at its log and make room on its disk")}
-	case aof && sync["appendfsync"] == "no":
-		return []finding.Finding{finding.Warn(check, "appendonly, appendfsync no: after a power cut sessions that were ended in the last seconds count as open until their access token ends", "set appendfsync everysec")}
+	case aof && sync["appendfsync"] != "" && sync["appendfsync"] != "always":
+		return []finding.Finding{finding.Warn(check, fmt.Sprintf("appendonly, appendfsync %s: after a power cut its file lacks the last %s, and sessions that were ended then count as open until their access token ends",
+			sync["appendfsync"], or(map[string]string{"everysec": "second or two"}[sync["appendfsync"]], "half minute or more")),
+			"CONFIG SET appendfsync always, and in redis.conf, or switch persistence off (appendonly no, save \"\"): an empty Redis is noticed and filled again")}
 	case aof:
 		return []finding.Finding{finding.Good(check, "appendonly, appendfsync %s", or(sync["appendfsync"], "not readable by this user"))}
 	case saves:
 		return []finding.Finding{finding.Warn(check, "only snapshots (save): after a restart sessions that were ended since the last one count as open until their access token ends",
-			"set appendonly yes, or switch persistence off (save \"\"): an empty Redis is noticed and filled again")}
+			"set appendonly yes and appendfsync always, or switch persistence off (save \"\"): an empty Redis is noticed and filled again")}
 	}
 	return []finding.Finding{finding.Good(check, "off: after a restart it is empty, which is noticed, and filled again")}
 }

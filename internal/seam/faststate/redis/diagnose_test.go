@@ -84,7 +84,11 @@ func TestDiagnose(t *testing.T) {
 			{finding.Problem, "redis writes", "its memory is full"},
 		}},
 		{name: "snapshots only", args: []string{"--save", "3600 1"}, want: []want{{finding.Warning, "redis 127.0.0.1", "only snapshots"}}},
-		{name: "never synced", args: []string{"--appendonly", "yes", "--appendfsync", "no"}, want: []want{{finding.Warning, "redis 127.0.0.1", "appendfsync no"}}},
+		{name: "never synced", args: []string{"--appendonly", "yes", "--appendfsync", "no"}, want: []want{{finding.Warning, "redis 127.0.0.1", "appendfsync no: after a power cut"}}},
+		{name: "synced every second", args: []string{"--appendonly", "yes", "--appendfsync", "everysec"}, want: []want{{finding.Warning, "redis 127.0.0.1", "lacks the last second or two"}}},
+		{name: "synced before it counts", args: []string{"--maxmemory", "100mb", "--appendonly", "yes", "--appendfsync", "always"}, fine: true, want: []want{
+			{finding.OK, "redis 127.0.0.1", "appendonly, appendfsync always"},
+		}},
 		{name: "a replica", args: []string{"--replicaof", "127.0.0.1 1"}, want: []want{
 			{finding.Problem, "redis 127.0.0.1", "replica, version"}, {finding.Problem, "redis writes", "it is a replica"},
 		}},

@@ -1,7 +1,7 @@
 // Package redis is the fast state of a cluster: presence, the allow-list, limits and the cache in Redis, single or
 // Cluster. It owns the keys below its prefix (docs/reference/redis.md) and the connections to the servers. It never
 // lists keys (no KEYS, no SCAN), never keeps a copy of what it read, never repeats a call by itself and starts nothing that outlives
-// Close.
+// Close. While a server does not answer, calls to it fail at once and are not tried.
 //
 // It keeps invariant 7: the pool is bounded, every call has a deadline, every key has a time to live. All instances
 // share one clock, the server's: leases and buckets are compared with its time inside scripts, so clocks of instances
@@ -59,6 +59,8 @@ type Client struct {
 	cfg Config
 	db  redis.UniversalClient
 
+	probes *probes
+
 	// now is the local time, from which durations are reckoned. Only tests change it, and then scripts take it for the
 	// server's, too.
 	now    func() time.Time
@@ -73,13 +75,17 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	silence()
-	c := &Client{cfg: cfg, now: time.Now}
+	c := &Client{cfg: cfg, probes: newProbes(), now: time.Now}
 	if cfg.Cluster {
 		o := opts.Cluster()
 		o.DisableRoutingPolicies = true // they ask servers for the list of all commands, without regard to our deadline
-		c.db = redis.NewClusterClient(o)
+		db := redis.NewClusterClient(o)
+		db.OnNewNode(c.watch)
+		c.db = db
 	} else {
-		c.db = redis.NewClient(opts.Simple())
+		db := redis.NewClient(opts.Simple())
+		c.watch(db)
+		c.db = db
 	}
 	return c, nil
 }
@@ -108,7 +114,7 @@ func options(cfg Config) (*redis.UniversalOptions, error) {
 	}, nil
 }
 
-// Ping reports whether Redis answers; of a Cluster, whether each of the masters does.
+// Ping reports whether Redis answers; of a Cluster, whether each of the masters does. It always asks.
 func (c *Client) Ping(ctx context.Context) error {
 	ctx, cancel := c.within(ctx)
 	defer cancel()
@@ -116,8 +122,9 @@ func (c *Client) Ping(ctx context.Context) error {
 	return down("ping", err)
 }
 
-// masters calls f for every server that takes writes, at the same time.
+// masters calls f for every server that takes writes, at the same time. What f asks with its context is always sent.
 func (c *Client) masters(ctx context.Context, f func(context.Context, *redis.Client) error) error {
+	ctx = context.WithValue(ctx, regardless{}, true)
 	switch db := c.db.(type) {
 	case *redis.ClusterClient:
 		return db.ForEachMaster(ctx, f)
@@ -129,10 +136,18 @@ func (c *Client) masters(ctx context.Context, f func(context.Context, *redis.Cli
 }
 
 // Close ends all connections. Calls that are under way fail.
-func (c *Client) Close() error { return c.db.Close() }
+func (c *Client) Close() error {
+	c.probes.stop()
+	err := c.db.Close()
+	c.probes.wg.Wait()
+	return err
+}
 
 // within bounds one call. The caller's deadline counts if it is earlier.
 func (c *Client) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < c.cfg.CallTimeout {
+		ctx = context.WithValue(ctx, hurried{}, true)
+	}
 	return context.WithTimeout(ctx, c.cfg.CallTimeout)
 }
 
