@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/oceanchat/oceanchat/internal/app"
 	"github.com/oceanchat/oceanchat/internal/command"
@@ -86,6 +88,7 @@ func TestCompose(t *testing.T) {
 			if s.Deploy.Resources.Limits == nil || s.Deploy.Resources.Reservations == nil {
 				t.Error("no limits and reservations")
 			}
+			checkMemory(t, target, env["GOMEMLIMIT"], fmt.Sprint(int64(s.Deploy.Resources.Limits.MemoryBytes)))
 			if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || len(s.Ports) > 0 || s.Privileged {
 				t.Error("the container may more than it needs")
 			}
@@ -137,6 +140,43 @@ func TestComposeHasNoDefaultSecrets(t *testing.T) {
 	}
 }
 
+var upstream = regexp.MustCompile(`\{\$PROJECT\}-([a-z-]+)-(\d+):(\d+)`)
+
+// The proxy knows every instance of the gateways, and asks whether it is ready.
+func TestComposeProxy(t *testing.T) {
+	t.Parallel()
+	project, err := load(t, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(composeDir, "Caddyfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for _, m := range upstream.FindAllStringSubmatch(string(text), -1) {
+		got = append(got, m[0])
+	}
+	for _, door := range []struct{ target, addr string }{{"ws-gateway", "OCEANCHAT_WS_GATEWAY_ADDR"}, {"api-gateway", "OCEANCHAT_HTTP_ADDR"}} {
+		s := project.Services[door.target]
+		for n := range *s.Deploy.Replicas {
+			want = append(want, fmt.Sprintf("{$PROJECT}-%s-%d%s", door.target, n+1, *s.Environment[door.addr]))
+		}
+		if port := "health_port " + strings.TrimPrefix(*s.Environment["OCEANCHAT_OPS_ADDR"], ":"); !strings.Contains(string(text), port) {
+			t.Errorf("the Caddyfile has no %q", port)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("instances that the Caddyfile names (-want +got):\n%s", diff)
+	}
+	if p := project.Services["proxy"].Environment["PROJECT"]; p == nil || *p != project.Name {
+		t.Errorf("PROJECT of the proxy is %v; want %s", p, project.Name)
+	}
+	if strings.Count(string(text), "import ask_ready") != 2 || !strings.Contains(string(text), "health_uri /readyz") {
+		t.Error("the Caddyfile does not have both doors ask /readyz")
+	}
+}
+
 // What the services stand on is what docs/reference asks for.
 func TestComposeServers(t *testing.T) {
 	t.Parallel()
@@ -172,6 +212,9 @@ func TestComposeServers(t *testing.T) {
 		if !strings.Contains(strings.Join(redis.Command, " "), want) {
 			t.Errorf("redis runs %q; want %s", redis.Command, want)
 		}
+	}
+	if !strings.Contains(strings.Join(redis.Command, " "), "--appendfsync always") {
+		t.Errorf("redis runs %q; want what it acknowledged on the disk", redis.Command)
 	}
 	nats := project.Services["nats-1"]
 	conf, err := os.ReadFile(filepath.Join(root, "deploy/nats/nats.conf"))

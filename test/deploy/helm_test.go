@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/oceanchat/oceanchat/internal/app"
+	"github.com/oceanchat/oceanchat/internal/config"
 )
 
 var update = flag.Bool("update", false, "write the golden files of the Helm chart anew")
@@ -98,8 +99,9 @@ type object struct {
 	Kind     string
 	Metadata struct{ Name string }
 	Spec     struct {
-		ClusterIP string `yaml:"clusterIP"`
-		Template  struct{ Spec pod }
+		ClusterIP                string `yaml:"clusterIP"`
+		PublishNotReadyAddresses bool   `yaml:"publishNotReadyAddresses"`
+		Template                 struct{ Spec pod }
 	}
 	Data map[string]string
 }
@@ -118,6 +120,7 @@ type pod struct {
 		LivenessProbe struct {
 			HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
 		} `yaml:"livenessProbe"`
+		Resources       struct{ Limits struct{ Memory string } }
 		SecurityContext struct {
 			ReadOnlyRootFilesystem bool `yaml:"readOnlyRootFilesystem"`
 		} `yaml:"securityContext"`
@@ -146,6 +149,9 @@ func checkObjects(t *testing.T, text string) {
 			deployments = append(deployments, o)
 		case o.Data["oceanchat.yaml"] != "":
 			settings, prefix = o.Data["oceanchat.yaml"], strings.TrimSuffix(o.Metadata.Name, "settings")
+		case o.Kind == "Service" && (o.Spec.ClusterIP == "None") != o.Spec.PublishNotReadyAddresses:
+			t.Errorf("Service %s: clusterIP %q, publishNotReadyAddresses %t; want gRPC to see all instances, and others only those that are ready",
+				o.Metadata.Name, o.Spec.ClusterIP, o.Spec.PublishNotReadyAddresses)
 		case o.Kind == "Secret":
 			t.Errorf("the chart makes the secret %s; want it to use existing ones only", o.Metadata.Name)
 		}
@@ -188,8 +194,41 @@ func checkObjects(t *testing.T, text string) {
 			env[e.Name] = e.Value // "" for those of secrets
 		}
 		env["OCEANCHAT_CONFIG"] = file
+		checkMemory(t, d.Metadata.Name, env["GOMEMLIMIT"], c.Resources.Limits.Memory)
 		delete(env, "GOMEMLIMIT")
 		checkSettings(t, env)
+	}
+}
+
+// checkMemory fails unless the collector of Go works harder before a container has all that it may have.
+func checkMemory(t *testing.T, name, goal, limit string) {
+	t.Helper()
+	var a, b config.Bytes
+	if err := errors.Join(a.UnmarshalText([]byte(goal)), b.UnmarshalText([]byte(strings.TrimSuffix(limit, "B")+"B"))); err != nil {
+		t.Errorf("%s: GOMEMLIMIT %q, memory limit %q: %v", name, goal, limit, err)
+	} else if part := float64(a) / float64(b); part < 0.8 || part > 0.9 {
+		t.Errorf("%s: GOMEMLIMIT %s is %.2f of the memory limit %s; want 0.8 to 0.9", name, goal, part, limit)
+	}
+}
+
+// Every way to write a quantity of memory is understood, and what is none is said.
+func TestHelmMemory(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{
+		`"4Gi"`: "GOMEMLIMIT", `"1.5Gi"`: "value: 1305MiB", `"2G"`: "value: 1621MiB", `1073741824`: "value: 870MiB", `"1073741824"`: "value: 870MiB", `"1000000k"`: "value: 810MiB",
+		`"12 apples"`: "is no quantity", `"512mi"`: "is no quantity",
+	} {
+		t.Run(value, func(t *testing.T) {
+			t.Parallel()
+			out, err := helm(t, "template", "chat", chart, "--kube-version", kubeVersion, "--values", valuesFile("least"),
+				"--show-only", "templates/deployments.yaml", "--set-json=targets.user.resources.limits.memory="+value)
+			if err != nil {
+				out += err.Error()
+			}
+			if !strings.Contains(out, want) {
+				t.Errorf("helm template with a memory limit of %s does not say %q: %v", value, want, err)
+			}
+		})
 	}
 }
 

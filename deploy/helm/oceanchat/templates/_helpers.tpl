@@ -45,6 +45,15 @@ persistence: [mongo]
 {{ mergeOverwrite (deepCopy .root.Values.defaults) $own | toYaml }}
 {{- end }}
 
+{{/* 85 % of a quantity of memory such as 4Gi, as Go reads it. */}}
+{{- define "oceanchat.goMemory" -}}
+{{- $text := ternary . (printf "%.0f" (float64 .)) (kindIs "string" .) -}}
+{{- $unit := regexFind "[A-Za-z]*$" $text -}}
+{{- $factors := dict "_" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $factor := index $factors ($unit | default "_") | required (printf "resources.limits.memory: %s is no quantity like 512Mi or 4Gi" $text) -}}
+{{- printf "%dMiB" (int64 (divf (mulf (float64 (trimSuffix $unit $text)) $factor 0.85) 1048576)) -}}
+{{- end }}
+
 {{/* The settings file of all targets. */}}
 {{- define "oceanchat.settings" -}}
 {{- $v := .Values -}}
