@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	c.Settings = append(c.Settings, f.settings...)
 	err = show(out, f.Dir, c)
 	if err == nil {
-		watch(ctx, out, c.Processes())
+		watch(ctx, out, f.Dir, c.Processes())
 	}
 	_ = os.Remove(filepath.Join(f.Dir, description)) // if it was written: nothing of it is true any more
 	_, _ = fmt.Fprintln(out, "stopping")
@@ -102,12 +102,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 const description = "cluster.json"
 
 // watch tells of processes that end, until ctx does.
-func watch(ctx context.Context, out io.Writer, list []*local.Process) {
+func watch(ctx context.Context, out io.Writer, dir string, list []*local.Process) {
 	var wg sync.WaitGroup
 	for _, p := range list {
 		wg.Go(func() {
 			if code, err := p.Wait(ctx); err == nil {
 				_, _ = fmt.Fprintf(out, "%s ended with code %d; its log is %s\n", p.Name, code, p.Log)
+				if len(p.Targets) > 0 {
+					_, _ = fmt.Fprintf(out, "start it again by: env $(cat %s) oceanchat %s\n", filepath.Join(dir, "processes", p.Name+".env"), strings.Join(p.Targets, " "))
+				}
 			}
 		})
 	}
@@ -124,6 +127,10 @@ func show(out io.Writer, dir string, c *local.Cluster) error {
 	if err := os.WriteFile(settings, []byte(strings.Join(c.Settings, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
+	each := filepath.Join(dir, "processes")
+	if err := c.WriteSettings(each); err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	p := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	p("\nOceanChat runs as %d processes.\n", len(c.Processes()))
@@ -136,7 +143,7 @@ func show(out io.Writer, dir string, c *local.Cluster) error {
 		p("MongoDB (stand-in)\tmongodb://%s", c.Parts.Mongo.Addr)
 	}
 	p("Logs\t%s", filepath.Join(c.Dir, "logs"))
-	p("Settings with passwords\t%s", settings)
+	p("Settings with passwords\t%s, of each process %s", settings, filepath.Join(each, "NAME.env"))
 	p("For oceanchat bench --cluster\t%s", processes)
 	p("\nprocess\tpid\thealth and metrics\tgRPC\tclients")
 	for _, one := range c.Services.Processes() {

@@ -20,6 +20,8 @@ type Parts struct {
 	Redis *Process
 	Mongo *Process // nil where the options name a MongoDB
 
+	release func() // of the directory
+
 	o      Options
 	bin    string // folder of what was built
 	ports  *ports
@@ -48,7 +50,11 @@ func StartParts(ctx context.Context, o Options) (*Parts, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	p := &Parts{o: o, bin: filepath.Join(o.Dir, "bin"), ports: &ports{next: o.FirstPort}, redis: secret()}
+	release, err := hold(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	p := &Parts{release: release, o: o, bin: filepath.Join(o.Dir, "bin"), ports: &ports{next: o.FirstPort}, redis: secret()}
 	p.system = secretUser{"system", secret()}
 	for i := range o.Tenants {
 		p.free = append(p.free, &tenant{fmt.Sprintf("oceanchat%03d", i+1), secretUser{"oceanchat", secret()}})
@@ -59,11 +65,13 @@ func StartParts(ctx context.Context, o Options) (*Parts, error) {
 		}
 	}
 	if err := errors.Join(p.clear(), p.prepare(ctx)); err != nil {
+		release()
 		return nil, err
 	}
 	started := time.Now()
 	if err := startAll(ctx, p.Processes()); err != nil {
 		killAll(p.Processes())
+		release()
 		return nil, fmt.Errorf("start the parts of the cluster: %w", err)
 	}
 	_, _ = fmt.Fprintf(o.Log, "%d parts are ready after %s\n", len(p.Processes()), time.Since(started).Round(time.Millisecond))
@@ -120,7 +128,10 @@ func (p *Parts) Processes() []*Process {
 func (p *Parts) Process(name string) *Process { return find(p.Processes(), name) }
 
 // Stop stops the parts with SIGTERM and kills what does not end in time. Services must have stopped before.
-func (p *Parts) Stop() error { return endAll(p.Processes()) }
+func (p *Parts) Stop() error {
+	defer p.release()
+	return endAll(p.Processes())
+}
 
 // NATSURLs lists where the NATS servers serve clients.
 func (p *Parts) NATSURLs() []string {

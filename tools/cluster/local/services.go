@@ -225,6 +225,21 @@ func (s *Services) Kill() {
 	s.leave()
 }
 
+// WriteSettings writes a file of settings for each process, DIR/<name>.env, readable by the owner only: with it one that
+// has ended is started again by hand, in its place.
+func (s *Services) WriteSettings(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, p := range s.list {
+		lines := slices.DeleteFunc(slices.Clone(p.env), func(v string) bool { return !strings.HasPrefix(v, "OCEANCHAT_") })
+		if err := os.WriteFile(filepath.Join(dir, p.Name+".env"), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // environment is what all processes inherit: this process's, without settings of OceanChat.
 func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OCEANCHAT_") })

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -122,7 +123,8 @@ func TestConnections(t *testing.T) {
 			addr = strings.TrimPrefix(s.URL, "http://")
 		}
 		seen := map[string]*bufio.Reader{}
-		for range 2 {
+		// The front looks now and then who is ready: one that has just been started again is passed over until then.
+		for deadline := time.Now().Add(20 * time.Second); len(seen) < 2 && time.Now().Before(deadline); {
 			conn, err := net.Dial("tcp", addr)
 			if err != nil {
 				t.Fatal(err)
@@ -144,7 +146,7 @@ func TestConnections(t *testing.T) {
 			seen[who] = r
 		}
 		if len(seen) != 2 {
-			t.Errorf("%s: two connections reached %d instances; want 2", name, len(seen))
+			t.Fatalf("%s: connections reached %d instances; want 2", name, len(seen))
 		}
 		one := s.Of("ws-gateway")[0]
 		one.Kill()
