@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/oceanchat/oceanchat/internal/lifecycle"
@@ -15,8 +17,11 @@ import (
 	"github.com/oceanchat/oceanchat/internal/seam/store/mongo"
 )
 
-// againEvery is the pause between attempts to reach a server that is needed to start.
-const againEvery = time.Second
+// How often it is tried to reach a server that is needed to start, and told that it has not been.
+const (
+	againEvery = time.Second
+	tellEvery  = 10 * time.Second
+)
 
 // openCluster opens what the chosen targets need of the seams' cluster side. Nothing is reached before the parts run;
 // they wait for servers that are not there yet, and say so.
@@ -70,22 +75,29 @@ func (s *seams) addRedis(cfg *Config, log *slog.Logger) error {
 
 // addMongo adds the database. Its part waits until MongoDB answers; what only an operator can mend ends it.
 func (s *seams) addMongo(cfg *Config, chosen plan, log *slog.Logger) {
-	var db *mongo.DB // set before ready
+	var opened atomic.Pointer[mongo.DB]
 	if chosen.needsDatabase() {
-		s.checks = append(s.checks, check{databasePart, func(ctx context.Context) error { return db.Ping(ctx) }})
+		s.checks = append(s.checks, check{databasePart, func(ctx context.Context) error {
+			if db := opened.Load(); db != nil {
+				return db.Ping(ctx)
+			}
+			return errors.New("MongoDB has not answered yet")
+		}})
 	}
 	s.parts = append(s.parts, lifecycle.Part{Name: databasePart, Run: func(ctx context.Context, ready func()) error {
 		var wrong error
-		found := await(ctx, log, "MongoDB", func() (err error) {
-			db, err = mongo.Open(ctx, cfg.Mongo.config(), log)
+		found := await(ctx, log, "MongoDB", func() error {
+			db, err := mongo.Open(ctx, cfg.Mongo.config(), log)
 			if err != nil && !mongo.Away(err) {
 				wrong, err = err, nil
 			}
+			opened.Store(db)
 			return err
 		})
 		if wrong != nil || !found {
 			return wrong
 		}
+		db := opened.Load()
 		s.stores = stores{
 			accounts: db.Accounts(), sessions: db.Sessions(), outbox: db.Outbox(), keys: db.Keys(),
 			profiles: db.Profiles(), relations: db.Relations(), groups: db.Groups(), members: db.Members(),
@@ -97,14 +109,17 @@ func (s *seams) addMongo(cfg *Config, chosen plan, log *slog.Logger) {
 	}})
 }
 
-// await repeats try until it succeeds, true, or ctx ends.
+// await repeats try until it succeeds, true, or ctx ends. It tells at once what it waits for, and then now and then.
 func await(ctx context.Context, log *slog.Logger, what string, try func() error) bool {
+	noise := obs.Every(tellEvery)
 	for {
 		err := try()
 		if err == nil || ctx.Err() != nil {
 			return err == nil
 		}
-		log.WarnContext(ctx, "waiting for a server", "server", what, obs.Err, err)
+		if _, ok := noise.Allow(what); ok {
+			log.WarnContext(ctx, "waiting for a server", "server", what, obs.Err, err)
+		}
 		select {
 		case <-ctx.Done():
 			return false

@@ -16,9 +16,10 @@ import (
 	"github.com/oceanchat/oceanchat/internal/convlog"
 	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone/backbonetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, backbonetest.ServerLeaks()...) }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 

@@ -57,8 +57,9 @@ func (s *Status) Draining() bool {
 	return s.draining
 }
 
-// Ready returns nil when the process serves and every check passes. Otherwise it is ErrStarting or ErrDraining, or all
-// that fails joined, each error beginning with the name of its check.
+// Ready returns nil when the process serves and every check passes. Otherwise it is ErrDraining, or all that fails
+// joined, each error beginning with the name of its check; before the process serves ErrStarting and what it may be
+// waiting for, so checks must be able to answer then.
 func (s *Status) Ready(ctx context.Context) error {
 	s.mu.Lock()
 	checks := slices.Clone(s.checks)
@@ -68,7 +69,7 @@ func (s *Status) Ready(ctx context.Context) error {
 	case draining:
 		return ErrDraining
 	case !started:
-		return ErrStarting
+		return errors.Join(ErrStarting, runAll(ctx, checks))
 	}
 	return runAll(ctx, checks)
 }

@@ -34,11 +34,12 @@ import (
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/journey"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone/backbonetest"
 	"github.com/oceanchat/oceanchat/internal/seam/calls/inproc"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, backbonetest.ServerLeaks()...) }
 
 // patience is how long anything may take that must happen; timing never decides a test.
 const patience = 20 * time.Second

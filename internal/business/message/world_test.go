@@ -26,12 +26,13 @@ import (
 	"github.com/oceanchat/oceanchat/internal/convlog"
 	"github.com/oceanchat/oceanchat/internal/convlog/convlogtest"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone/backbonetest"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 	"github.com/oceanchat/oceanchat/internal/seam/calls/inproc"
 	"github.com/oceanchat/oceanchat/internal/seam/store/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, backbonetest.ServerLeaks()...) }
 
 // world is the service over a real log and database. What it asks of other services the fakes below answer.
 type world struct {

@@ -29,10 +29,11 @@ import (
 	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/journey"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
+	"github.com/oceanchat/oceanchat/internal/seam/backbone/backbonetest"
 	"github.com/oceanchat/oceanchat/internal/seam/calls/inproc"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, backbonetest.ServerLeaks()...) }
 
 // world is presence, the backbone and what was seen of them.
 type world struct {

@@ -36,6 +36,11 @@ func (s Servers) Validate() error {
 	if s.User != "" && s.Credentials != "" {
 		errs = append(errs, errors.New("user and credentials: only one of them"))
 	}
+	for _, u := range s.URLs {
+		if strings.Contains(u, "@") {
+			errs = append(errs, errors.New("urls: no user or password in them; nats.user and nats.password are shown to nobody"))
+		}
+	}
 	if strings.ContainsAny(s.User, ".*> ") {
 		errs = append(errs, errors.New("user: a word without . * > and blanks, as it is a part of subjects"))
 	}
@@ -98,9 +103,15 @@ func (b *Backbone) Run(ctx context.Context, ready func()) error {
 	return nil
 }
 
+// How soon, and then how often, it is told that no server has been reached.
+const (
+	tellFirst = time.Second
+	tellEvery = 10 * time.Second
+)
+
 // awaitConnection tells again and again what it waits for.
 func (b *Backbone) awaitConnection(ctx context.Context) bool {
-	look, tell := time.NewTicker(20*time.Millisecond), time.NewTicker(5*time.Second)
+	look, tell := time.NewTicker(20*time.Millisecond), time.NewTimer(tellFirst)
 	defer look.Stop()
 	defer tell.Stop()
 	for !b.conn.IsConnected() {
@@ -108,9 +119,18 @@ func (b *Backbone) awaitConnection(ctx context.Context) bool {
 		case <-ctx.Done():
 			return false
 		case <-tell.C:
-			b.log.WarnContext(ctx, "waiting for NATS", "err", b.conn.LastError())
+			b.log.WarnContext(ctx, "waiting for a server", "server", "NATS", "urls", b.conn.Servers(), "err", b.unreached())
+			tell.Reset(tellEvery)
 		case <-look.C:
 		}
 	}
 	return true
+}
+
+// unreached says why there is no connection. The driver keeps no reason for servers that are just not there.
+func (b *Backbone) unreached() error {
+	if err := b.conn.LastError(); err != nil {
+		return err
+	}
+	return errors.New("nobody answers")
 }

@@ -172,7 +172,7 @@ func (b *Backbone) Subscribe(subject, group string, fn func(string, []byte)) (fu
 // answers and has room.
 func (b *Backbone) Writable(ctx context.Context) error {
 	if !b.conn.IsConnected() {
-		return fmt.Errorf("backbone: connection is %s", b.conn.Status())
+		return fmt.Errorf("NATS is not connected: %w", b.unreached())
 	}
 	if _, err := b.js.AccountInfo(ctx); err != nil {
 		return fmt.Errorf("ask jetstream: %w", err)

@@ -12,12 +12,9 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // errUnknown stands for an outcome that matches none of the seam's errors.
 var errUnknown = errors.New("unknown outcome")
