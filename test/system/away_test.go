@@ -3,6 +3,7 @@ package system
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,9 +22,7 @@ func sendOn(ctx context.Context, from *client.User, c *client.Conn, target clien
 		Seq                       uint64
 	}
 	params := client.Object{"clientMsgId": id, "text": client.Object{"text": id}}
-	for k, v := range target {
-		params[k] = v
-	}
+	maps.Copy(params, target)
 	err := c.Call(ctx, "message.send", params, &got)
 	return history.Entry{Conversation: got.ConversationID, Seq: got.Seq, MessageID: got.MessageID, ClientMsgID: id, Sender: from.ID}, err
 }
