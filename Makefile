@@ -66,13 +66,16 @@ else
 TEST := go test
 endif
 
+# All of the system tests on a cluster take ten minutes: `make test CLUSTER_TESTS=.` runs them. These are each kind of them.
+CLUSTER_TESTS ?= ^Test(LoginWalk|GroupWalk|UnacknowledgedPushGoesOffline|Stranger|Kill9|ReadBeforeStored|RevokedSession|ContractAuth|ContractFriends|ContractBlocks|ContractPresence|ContractConnect|ContractConnectWhileSending|ContractGroup|ContractSend|ContractHistory|ContractSync|ContractAtOnce|DoorsAgree|SDKThroughKills|TraceOfOneMessage|TraceCommand|NothingShowsSecrets|DatabaseAway|RedisComesBackEmpty|BenchCluster)$$
+
 test: ## THE test command: go vet and go test, with -race where a C compiler is (OCEANCHAT_CI=1: a skip fails)
 	@$(if $(RACE),,echo "no C compiler: the tests run without -race")
 	go vet $(PKG)
 	$(TEST) $(RACE) -timeout 15m $(PKG) $(REPORT)
 	@if [ -n "$(OCEANCHAT_CI)" ] || { command -v redis-server && command -v java && command -v mvn; } >/dev/null; then \
 		echo "the system tests once more, on a cluster of processes"; \
-		OCEANCHAT_TEST_CLUSTER=1 $(TEST) $(RACE) -count=1 -timeout 15m ./test/system $(REPORT); \
+		OCEANCHAT_TEST_CLUSTER=1 $(TEST) $(RACE) -count=1 -timeout 15m -run '$(CLUSTER_TESTS)' ./test/system $(REPORT); \
 	else echo "no redis-server, java or mvn: the system tests ran in one process only"; fi
 
 cluster: build ## run a whole cluster on this machine until Ctrl-C: every service as two processes (CLUSTER='--replicas 1 …')
