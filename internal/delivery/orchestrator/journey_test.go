@@ -2,7 +2,6 @@ package orchestrator_test
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,35 +9,12 @@ import (
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
 	"github.com/oceanchat/oceanchat/internal/journey"
+	"github.com/oceanchat/oceanchat/internal/journey/journeytest"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
 
-// steps returns what is remembered of a message: "stage user/device via ×count detail".
-func (w *world) steps(message string) []string {
-	out := []string{}
-	events, _ := w.journey.Of(message)
-	for _, e := range events {
-		s := e.Stage.String()
-		if e.User != "" {
-			s += " " + e.User
-		}
-		if e.Device != "" {
-			s += "/" + e.Device
-		}
-		if e.Via != "" {
-			s += " " + e.Via
-		}
-		if e.Count > 0 {
-			s += fmt.Sprintf(" ×%d", e.Count)
-		}
-		if e.Detail != "" {
-			s += " (" + e.Detail + ")"
-		}
-		out = append(out, s)
-	}
-	slices.Sort(out)
-	return out
-}
+// steps returns what is remembered of a message.
+func (w *world) steps(message string) []string { return journeytest.Steps(w.journey, message) }
 
 // Where a message is sent is remembered for each recipient, and of a message to many for each gateway.
 func TestJourney(t *testing.T) {

@@ -1,7 +1,6 @@
 package jetstream_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	js "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/oceanchat/oceanchat/internal/finding"
+	"github.com/oceanchat/oceanchat/internal/finding/findingtest"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone/backbonetest"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone/jetstream"
@@ -51,29 +51,11 @@ func diagnosis(urls ...string) jetstream.Diagnosis {
 	}
 }
 
-// wantFinding fails unless a finding of that level and check says the text.
-func wantFinding(t *testing.T, found []finding.Finding, level finding.Level, check, text string) {
-	t.Helper()
-	if !slices.ContainsFunc(found, func(f finding.Finding) bool {
-		return f.Level == level && strings.HasPrefix(f.Check, check) && strings.Contains(f.Found, text) && (f.Do == "") == (level == finding.OK)
-	}) {
-		t.Errorf("no %s %q with %q in:\n%s", level, check, text, lines(found))
-	}
-}
-
-func lines(found []finding.Finding) string {
-	var b strings.Builder
-	for _, f := range found {
-		fmt.Fprintf(&b, "%s | %s | %s | %s\n", f.Level, f.Check, f.Found, f.Do)
-	}
-	return b.String()
-}
-
 func noneOf(t *testing.T, found []finding.Finding, level finding.Level) {
 	t.Helper()
 	for _, f := range found {
 		if f.Level == level {
-			t.Errorf("unwanted: %s", lines([]finding.Finding{f}))
+			t.Errorf("unwanted: %s", findingtest.Lines([]finding.Finding{f}))
 		}
 	}
 }
@@ -167,11 +149,11 @@ func TestDiagnoseServers(t *testing.T) {
 			}
 			found := jetstream.Diagnose(t.Context(), d)
 			for _, w := range tt.want {
-				wantFinding(t, found, w.level, w.check, w.text)
+				findingtest.Want(t, found, w.level, w.check, w.text)
 			}
 			for _, secret := range []string{"hunter2", "sesame7", "secret99"} {
-				if strings.Contains(lines(found), secret) {
-					t.Errorf("a secret is told:\n%s", lines(found))
+				if strings.Contains(findingtest.Lines(found), secret) {
+					t.Errorf("a secret is told:\n%s", findingtest.Lines(found))
 				}
 			}
 		})
@@ -185,11 +167,11 @@ func TestDiagnoseNobodyThere(t *testing.T) {
 	d := diagnosis("nats://app:hunter2@127.0.0.1:1", "nats://app:hunter2@[x")
 	d.Monitors = []string{none.URL}
 	found := jetstream.Diagnose(t.Context(), d)
-	wantFinding(t, found, finding.Problem, "nats 127.0.0.1:1", "nobody listens there")
-	wantFinding(t, found, finding.Problem, "nats (unreadable address)", "is no address")
-	wantFinding(t, found, finding.Problem, "nats monitor", "404")
-	if strings.Contains(lines(found), "hunter2") {
-		t.Errorf("a secret is told:\n%s", lines(found))
+	findingtest.Want(t, found, finding.Problem, "nats 127.0.0.1:1", "nobody listens there")
+	findingtest.Want(t, found, finding.Problem, "nats (unreadable address)", "is no address")
+	findingtest.Want(t, found, finding.Problem, "nats monitor", "404")
+	if strings.Contains(findingtest.Lines(found), "hunter2") {
+		t.Errorf("a secret is told:\n%s", findingtest.Lines(found))
 	}
 }
 
@@ -242,7 +224,7 @@ func TestDiagnoseStreams(t *testing.T) {
 		{finding.Warning, "nats stream OC_EVENTS", "is not there"},
 		{finding.Warning, "nats stream OC_DEAD", "1 tasks were given up"},
 	} {
-		wantFinding(t, found, w.level, w.check, w.text)
+		findingtest.Want(t, found, w.level, w.check, w.text)
 	}
 }
 
@@ -280,18 +262,18 @@ func TestDiagnoseCluster(t *testing.T) {
 		}
 	}
 	found := diagnose(has(finding.OK, "nats queues", "4 of 4"))
-	wantFinding(t, found, finding.OK, "nats log", "2 of 2 streams are as they should be")
-	wantFinding(t, found, finding.OK, "nats queues", "4 of 4 streams are as they should be")
-	wantFinding(t, found, finding.OK, "nats.replicas", "3, on 3 servers")
-	wantFinding(t, found, finding.OK, "clock of NATS s", "this machine's")
+	findingtest.Want(t, found, finding.OK, "nats log", "2 of 2 streams are as they should be")
+	findingtest.Want(t, found, finding.OK, "nats queues", "4 of 4 streams are as they should be")
+	findingtest.Want(t, found, finding.OK, "nats.replicas", "3, on 3 servers")
+	findingtest.Want(t, found, finding.OK, "clock of NATS s", "this machine's")
 	// max_payload is the server's default here, and nothing else is wrong.
 	noneOf(t, slices.DeleteFunc(found, func(f finding.Finding) bool { return strings.Contains(f.Found, "takes messages of at most 1 MiB") }), finding.Problem)
 
 	c.Stop(2)
 	found = diagnose(has(finding.Warning, "nats stream OC_LOG_0", "s2 is "))
-	wantFinding(t, found, finding.Warning, "nats stream OC_LOG_0", "s2 is ")
-	wantFinding(t, found, finding.Problem, "nats 127.0.0.1", "nobody listens there")
+	findingtest.Want(t, found, finding.Warning, "nats stream OC_LOG_0", "s2 is ")
+	findingtest.Want(t, found, finding.Problem, "nats 127.0.0.1", "nobody listens there")
 	c.Stop(1)
 	found = diagnose(has(finding.Problem, "nats jetstream", "does not answer"))
-	wantFinding(t, found, finding.Problem, "nats jetstream", "does not answer")
+	findingtest.Want(t, found, finding.Problem, "nats jetstream", "does not answer")
 }

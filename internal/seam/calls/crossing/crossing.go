@@ -76,7 +76,8 @@ func logCause(ctx context.Context, log *slog.Logger, fullMethod string, f *fault
 	log.LogAttrs(ctx, level, "call failed", attrs...)
 }
 
-// faultOf is fault.Of, and knows the answer of generated code for a method that the service did not write.
+// faultOf is fault.Of, and knows the answer of generated code for a method that the service did not write: it is the
+// whole of that answer, as when a caller is of a newer version than who serves it.
 func faultOf(fullMethod string, err error) *fault.Error {
 	if f := (*fault.Error)(nil); errors.As(err, &f) {
 		return f

@@ -1,34 +1,16 @@
 package redis_test
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/finding"
+	"github.com/oceanchat/oceanchat/internal/finding/findingtest"
 	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate/redis"
 )
-
-// wantFinding fails unless a finding of that level and check says the text.
-func wantFinding(t *testing.T, found []finding.Finding, level finding.Level, check, text string) {
-	t.Helper()
-	if !slices.ContainsFunc(found, func(f finding.Finding) bool {
-		return f.Level == level && strings.HasPrefix(f.Check, check) && strings.Contains(f.Found, text) && (f.Do == "") == (level == finding.OK)
-	}) {
-		t.Errorf("no %s %q with %q in:\n%s", level, check, text, lines(found))
-	}
-}
-
-func lines(found []finding.Finding) string {
-	var b strings.Builder
-	for _, f := range found {
-		fmt.Fprintf(&b, "%s | %s | %s | %s\n", f.Level, f.Check, f.Found, f.Do)
-	}
-	return b.String()
-}
 
 func TestDiagnose(t *testing.T) {
 	t.Parallel()
@@ -132,12 +114,12 @@ func TestDiagnose(t *testing.T) {
 			}
 			found := redis.Diagnose(t.Context(), cfg)
 			for _, w := range tt.want {
-				wantFinding(t, found, w.level, w.check, w.text)
+				findingtest.Want(t, found, w.level, w.check, w.text)
 			}
 			if i := slices.IndexFunc(found, func(f finding.Finding) bool { return f.Level != finding.OK }); tt.fine && i >= 0 {
-				t.Errorf("unwanted: %s", lines(found[i:i+1]))
+				t.Errorf("unwanted: %s", findingtest.Lines(found[i:i+1]))
 			}
-			if s := lines(found); strings.Contains(s, "hunter2") || strings.Contains(s, "sesame7") {
+			if s := findingtest.Lines(found); strings.Contains(s, "hunter2") || strings.Contains(s, "sesame7") {
 				t.Errorf("a secret is told:\n%s", s)
 			}
 		})
@@ -151,9 +133,9 @@ func TestDiagnoseCluster(t *testing.T) {
 	all := cfg.Addrs
 	cfg.Addrs = all[:1]
 	found := redis.Diagnose(t.Context(), cfg)
-	wantFinding(t, found, finding.OK, "redis cluster", "all slots are served")
-	wantFinding(t, found, finding.OK, "redis writes", "a script wrote a key")
+	findingtest.Want(t, found, finding.OK, "redis cluster", "all slots are served")
+	findingtest.Want(t, found, finding.OK, "redis writes", "a script wrote a key")
 	for _, a := range all {
-		wantFinding(t, found, finding.OK, "clock of Redis "+a, "this machine's")
+		findingtest.Want(t, found, finding.OK, "clock of Redis "+a, "this machine's")
 	}
 }

@@ -1,7 +1,6 @@
 package mongo_test
 
 import (
-	"fmt"
 	"net/url"
 	"os"
 	"slices"
@@ -9,52 +8,35 @@ import (
 	"testing"
 
 	"github.com/oceanchat/oceanchat/internal/finding"
+	"github.com/oceanchat/oceanchat/internal/finding/findingtest"
 	"github.com/oceanchat/oceanchat/internal/seam/store/mongo"
 )
-
-// wantFinding fails unless a finding of that level and check says the text.
-func wantFinding(t *testing.T, found []finding.Finding, level finding.Level, check, text string) {
-	t.Helper()
-	if !slices.ContainsFunc(found, func(f finding.Finding) bool {
-		return f.Level == level && strings.HasPrefix(f.Check, check) && strings.Contains(f.Found, text) && (f.Do == "") == (level == finding.OK)
-	}) {
-		t.Errorf("no %s %q with %q in:\n%s", level, check, text, lines(found))
-	}
-}
-
-func lines(found []finding.Finding) string {
-	var b strings.Builder
-	for _, f := range found {
-		fmt.Fprintf(&b, "%s | %s | %s | %s\n", f.Level, f.Check, f.Found, f.Do)
-	}
-	return b.String()
-}
 
 func TestDiagnose(t *testing.T) {
 	t.Parallel()
 	uri := fresh(t)
 	found := mongo.Diagnose(t.Context(), mongo.Config{URI: uri})
-	wantFinding(t, found, finding.OK, "mongodb indexes", "is there yet")
-	wantFinding(t, found, finding.OK, "mongodb majority", "confirms in")
-	wantFinding(t, found, finding.OK, "clock of MongoDB", "this machine's")
+	findingtest.Want(t, found, finding.OK, "mongodb indexes", "is there yet")
+	findingtest.Want(t, found, finding.OK, "mongodb majority", "confirms in")
+	findingtest.Want(t, found, finding.OK, "clock of MongoDB", "this machine's")
 	if os.Getenv(env) == "" { // the stand-in
-		wantFinding(t, found, finding.Warning, "mongodb 127.0.0.1", "not a real MongoDB")
-		wantFinding(t, found, finding.Warning, "mongodb members", "by itself")
+		findingtest.Want(t, found, finding.Warning, "mongodb 127.0.0.1", "not a real MongoDB")
+		findingtest.Want(t, found, finding.Warning, "mongodb members", "by itself")
 	}
 
 	if err := mongo.Misindex(t.Context(), uri); err != nil {
 		t.Fatal(err)
 	}
 	found = mongo.Diagnose(t.Context(), mongo.Config{URI: uri})
-	wantFinding(t, found, finding.Problem, "mongodb indexes", "accounts.username is not the one")
-	wantFinding(t, found, finding.Warning, "mongodb indexes", "missing, such as accounts.waiting")
+	findingtest.Want(t, found, finding.Problem, "mongodb indexes", "accounts.username is not the one")
+	findingtest.Want(t, found, finding.Warning, "mongodb indexes", "missing, such as accounts.waiting")
 
 	uri = fresh(t)
 	openDB(t, uri) // it makes the indexes
 	found = mongo.Diagnose(t.Context(), mongo.Config{URI: uri})
-	wantFinding(t, found, finding.OK, "mongodb indexes", "are there")
+	findingtest.Want(t, found, finding.OK, "mongodb indexes", "are there")
 	if i := slices.IndexFunc(found, func(f finding.Finding) bool { return f.Level == finding.Problem }); i >= 0 {
-		t.Errorf("unwanted: %s", lines(found[i:i+1]))
+		t.Errorf("unwanted: %s", findingtest.Lines(found[i:i+1]))
 	}
 }
 
@@ -69,8 +51,8 @@ func TestDiagnoseNobodyThere(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			found := mongo.Diagnose(t.Context(), mongo.Config{URI: tt.uri})
-			wantFinding(t, found, finding.Problem, tt.check, tt.text)
-			if s := lines(found); strings.Contains(s, "hunter2") {
+			findingtest.Want(t, found, finding.Problem, tt.check, tt.text)
+			if s := findingtest.Lines(found); strings.Contains(s, "hunter2") {
 				t.Errorf("a secret is told:\n%s", s)
 			}
 		})
@@ -85,8 +67,8 @@ func TestDiagnoseWrongPassword(t *testing.T) {
 	}
 	u.User = url.UserPassword("nobody", "hunter2")
 	found := mongo.Diagnose(t.Context(), mongo.Config{URI: u.String()})
-	wantFinding(t, found, finding.Problem, "mongodb 127.0.0.1", "")
-	if s := lines(found); strings.Contains(s, "hunter2") {
+	findingtest.Want(t, found, finding.Problem, "mongodb 127.0.0.1", "")
+	if s := findingtest.Lines(found); strings.Contains(s, "hunter2") {
 		t.Errorf("a secret is told:\n%s", s)
 	}
 }
