@@ -38,7 +38,7 @@ type process struct {
 func TestProcesses(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("no redis-server")
+		t.Skip("no redis-server in PATH (Debian: apt-get install redis-server)") // .ci/run installs it, and fails on a skip
 	}
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "oceanchat")
@@ -49,7 +49,7 @@ func TestProcesses(t *testing.T) {
 	defer cancel()
 	mongo, err := standin.Start(ctx, 0)
 	if errors.Is(err, standin.ErrUnavailable) {
-		t.Skip(err)
+		t.Skip(err) // .ci/run installs Java and Maven, and fails on a skip
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ func TestTree(t *testing.T) {
 
 func TestWatch(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
+	if runtime.GOOS != "linux" { // elsewhere bench shows no CPU of processes, as its guide says
 		t.Skip("only Linux has /proc")
 	}
 	var paths []string

@@ -135,7 +135,7 @@ func TestEndedByItself(t *testing.T) {
 // Whoever started the parts is killed: they end too.
 func TestParentDies(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
+	if runtime.GOOS != "linux" { // PDEATHSIG, which nobody else has
 		t.Skip("only Linux ties the life of a child to its parent's")
 	}
 	needRedis(t)
