@@ -72,7 +72,8 @@ func (r *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 }
 
 // pair returns the two tokens of a session's present generation. They depend on nothing but the session, so a pair whose
-// answer was lost can be given again: the access token counts from the refresh, not from now.
+// answer was lost can be given again: the access token counts from the refresh, not from now. For a session that has
+// just been started or moved on, now is the time of that, so that a new token's life is told whole.
 func (k *keys) pair(s store.Session, now time.Time) (*authv1.TokenResponse, error) {
 	expires := s.RefreshedAt.Add(k.accessTTL)
 	access, err := k.signer.Sign(token.Claims{

@@ -52,7 +52,7 @@ func (s *server) login(ctx context.Context, r *authv1.LoginRequest) (*authv1.Tok
 	if err != nil {
 		return nil, err
 	}
-	resp, err := keys.pair(session, s.now())
+	resp, err := keys.pair(session, session.RefreshedAt)
 	if err != nil {
 		return nil, err
 	}

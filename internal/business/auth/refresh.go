@@ -55,14 +55,15 @@ func (s *server) Refresh(ctx context.Context, r *authv1.RefreshRequest) (*authv1
 		if err != nil {
 			return nil, err
 		}
-		session, err = s.rotate(ctx, session, generation)
+		at := s.now()
+		session, err = s.rotate(ctx, session, generation, at)
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		resp, err := keys.pair(session, s.now())
+		resp, err := keys.pair(session, at)
 		if err != nil {
 			return nil, err
 		}
@@ -89,9 +90,9 @@ func sessionEnded() error {
 	return fault.New(fault.SessionEnded, "the session has ended; log in again")
 }
 
-// rotate returns the session as the pair for a token of the given generation is made from it: moved on, or as it is.
-func (s *server) rotate(ctx context.Context, session store.Session, generation uint64) (store.Session, error) {
-	at := s.now()
+// rotate returns the session as the pair for a token of the given generation is made from it: moved on at that time, or
+// as it is.
+func (s *server) rotate(ctx context.Context, session store.Session, generation uint64, at time.Time) (store.Session, error) {
 	switch {
 	case generation == session.Generation:
 		moved, err := s.deps.Sessions.Rotate(ctx, session.ID, generation, at, at.Add(s.cfg.RefreshTTL))

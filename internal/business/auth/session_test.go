@@ -57,6 +57,19 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
+// A fresh pair's life is told whole, however long making it takes.
+func TestExpiresInOfAFreshPair(t *testing.T) {
+	w := newWorld(t)
+	w.register("ann")
+	w.clock.setStep(700 * time.Millisecond)
+	p0 := w.login("ann", "d1")
+	p1, err := w.refresh(p0.GetRefreshToken())
+	wantReason(t, "refresh", err, "")
+	if p0.GetExpiresIn() != 600 || p1.GetExpiresIn() != 600 {
+		t.Errorf("expires in = %d after log-in, %d after refresh; want 600 s", p0.GetExpiresIn(), p1.GetExpiresIn())
+	}
+}
+
 func TestRefreshTooLate(t *testing.T) {
 	w := newWorld(t)
 	w.register("ann")

@@ -202,16 +202,24 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// clock is moved by hand.
+// clock is moved by hand, and by step at each reading.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu   sync.Mutex
+	now  time.Time
+	step time.Duration
 }
 
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.now = c.now.Add(c.step)
 	return c.now
+}
+
+func (c *clock) setStep(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.step = d
 }
 
 func (c *clock) advance(d time.Duration) {
