@@ -64,7 +64,10 @@ func (c *conn) connect(id wire.ID, req *wirev1.ConnectRequest) {
 		c.refuseConnect(id, err)
 		return
 	}
-	c.open(id, req.GetAcks(), resp)
+	if err := c.open(id, req.GetAcks(), resp); err != nil {
+		c.refuseConnect(id, err)
+		return
+	}
 	c.s.m.connect.Observe(time.Since(began).Seconds())
 }
 
@@ -153,10 +156,12 @@ func (s *Service) checkSession(ctx context.Context, id chat.SessionID) error {
 		return fault.Wrap(err, fault.SessionStoreDown, "sessions cannot be checked now").After(time.Second)
 	}
 	if len(ended) > 0 {
-		return fault.New(fault.SessionEnded, "the session has ended")
+		return sessionEnded()
 	}
 	return nil
 }
+
+func sessionEnded() error { return fault.New(fault.SessionEnded, sessionReason) }
 
 // endedSessions returns those of ids that are over.
 func (s *Service) endedSessions(ctx context.Context, ids []chat.SessionID) ([]chat.SessionID, error) {
@@ -276,16 +281,19 @@ func (s *Service) displace(old []*presencev1.Connection) {
 }
 
 // open answers connect and lets go what was held: first the answer, then the pushes that came meanwhile, then the
-// requests that did not wait for the answer.
-func (c *conn) open(id wire.ID, acks bool, resp *wirev1.ConnectResponse) {
+// requests that did not wait for the answer. It fails if the session ended while connect was at work.
+func (c *conn) open(id wire.ID, acks bool, resp *wirev1.ConnectResponse) error {
 	var answer []item
 	if id.Present() {
 		answer = []item{{op: c.door.data, body: c.encodeResult(id, resp)}}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.over {
+		return sessionEnded()
+	}
 	if c.out.last || !c.advance(connecting, live) {
-		return
+		return errClosed
 	}
 	c.out.items = append(answer, c.out.items...)
 	for _, it := range answer {
@@ -299,4 +307,5 @@ func (c *conn) open(id wire.ID, acks bool, resp *wirev1.ConnectResponse) {
 			c.startLane(n)
 		}
 	}
+	return nil
 }

@@ -373,6 +373,41 @@ func TestSessionEndsWithRequests(t *testing.T) {
 	}
 }
 
+// A session that ends while connect is at work has its error answered, as if it had ended before; a connect that hangs is
+// not waited for.
+func TestSessionEndsWhileConnecting(t *testing.T) {
+	tests := []struct {
+		name    string
+		answers bool
+		limit   time.Duration
+		code    int
+	}{{"in time", true, 2 * patience, 4001}, {"too late", false, 50 * time.Millisecond, 4002}}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, func(c *wsgateway.Config) { c.LastAnswers = tt.limit })
+			syncing, goOn := make(chan struct{}), make(chan struct{})
+			w.query.sync = func(context.Context, *queryv1.SyncRequest) (*queryv1.SyncResponse, error) {
+				close(syncing)
+				<-goOn
+				return &queryv1.SyncResponse{SyncToken: "t"}, nil
+			}
+			defer close(goOn)
+			c := w.dial()
+			c.request(7, "connect", connectParams("u1", "s-u1", "d1", true))
+			<-syncing
+			w.signals.publish("oc.session.ended", &flowv1.SessionEnded{SessionIds: []string{"s-u1"}})
+			if tt.answers {
+				goOn <- struct{}{}
+				if m := c.read(); string(m.ID) != "7" || m.Error == nil || m.Error.Data.Reason != "SESSION_ENDED" {
+					t.Errorf("connect answered %s; want SESSION_ENDED", m.raw)
+				}
+			}
+			c.wantClose(tt.code)
+		})
+	}
+}
+
 // What keeps invariant 5 from being checked can be alarmed on, from zero on.
 func TestFailuresAreCounted(t *testing.T) {
 	w := start(t, func(c *wsgateway.Config) { c.SweepEvery = 100 * time.Millisecond })

@@ -39,14 +39,14 @@ func (s *Service) endSession(id chat.SessionID) {
 }
 
 // sessionOver closes the connection: at once, or when what is at work is answered, as a log-out on this very connection
-// is, and after LastAnswers at the latest. Meanwhile nothing is begun and nothing pushed any more.
+// is, and connect itself; after LastAnswers at the latest. Meanwhile nothing is begun and nothing pushed any more.
 func (c *conn) sessionOver() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
 		return
 	}
-	if !c.is(live) || !c.req.forgetQueued() {
+	if !c.is(connecting) && (!c.is(live) || !c.req.forgetQueued()) {
 		c.closeLocked(sessionOver, sessionReason)
 		return
 	}
