@@ -79,8 +79,8 @@ type Reader struct {
 	// MaxBatch bounds a run; 0 means 256.
 	MaxBatch int
 	// Handle gets a contiguous run of 1 to MaxBatch messages that have arrived, never waiting for
-	// more. nil: all of them are done, the last is acknowledged. An error: nothing moves, and the
-	// same run comes again, after Backoff. ctx ends with Follow's.
+	// more. nil: all of them are done, and acknowledged within about a second: a reader that dies leaves as much to the
+	// next one again. An error: nothing moves, and the same run comes again, after Backoff. ctx ends with Follow's.
 	Handle func(ctx context.Context, run []Message) error
 	// Backoff is the wait after the first error of Handle or Start; it doubles up to MaxBackoff,
 	// with jitter. 0 means 100 ms and 5 s.

@@ -19,6 +19,11 @@ const (
 	// ackWait is after how long the server repeats what is not acknowledged. A reader does not rely
 	// on it, except for a message that got lost on the way to it and that no other one follows.
 	ackWait = 30 * time.Second
+	// ackEvery is how often a reader acknowledges while messages come: with replicas each acknowledgement is a write of
+	// its own to every one of them. A reader that dies leaves as much to be handled again.
+	ackEvery = time.Second
+	// ackPending bounds what is handled and not acknowledged, well below MaxAckPending.
+	ackPending = 4 << 10
 	// resetAgain is how long a reset may stay without its message while others arrive.
 	resetAgain = 2 * time.Second
 	// lookEvery is how often a reader without a pin looks whether there is any.
@@ -74,13 +79,23 @@ type follower struct {
 	run   []backbone.Message
 	last  js.Msg // of the run: acknowledging it acknowledges all
 	bytes int
+
+	unacked js.Msg // the last that is handled and not acknowledged; nil for none
+	pending int    // how many messages that acknowledges
+	ackedAt time.Time
+	awake   time.Time // when the loop was last seen to run
 }
 
 func (f *follower) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	memory, err := f.inMemory(ctx)
+	if err != nil {
+		return fmt.Errorf("look for consumer: %w", err)
+	}
 	c, err := f.l.s.CreateOrUpdateConsumer(ctx, js.ConsumerConfig{
 		Durable:        f.r.Name,
+		MemoryStorage:  memory,
 		DeliverPolicy:  js.DeliverAllPolicy,
 		AckPolicy:      js.AckAllPolicy,
 		AckWait:        ackWait,
@@ -98,7 +113,7 @@ func (f *follower) session(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
-	f.c, f.pin, f.awaiting, f.placed, f.handled = c, "", false, false, 0
+	f.c, f.pin, f.awaiting, f.placed, f.handled, f.awake = c, "", false, false, 0, time.Now()
 	f.drop()
 	msgs, ended := make(chan js.Msg, pumped), make(chan error, 1)
 	go func() { ended <- pump(ctx, it, msgs) }()
@@ -108,6 +123,20 @@ func (f *follower) session(ctx context.Context) error {
 	<-ended
 	f.release(ctx)
 	return err
+}
+
+// inMemory tells whether the servers keep the reader's state in memory alone: that of a reader that keeps its position
+// itself. Where the consumer exists already it stays as it is, as the server cannot change that.
+func (f *follower) inMemory(ctx context.Context) (bool, error) {
+	c, err := f.l.s.Consumer(ctx, f.r.Name)
+	switch {
+	case err == nil:
+		return c.CachedInfo().Config.MemoryStorage, nil
+	case errors.Is(err, js.ErrConsumerNotFound):
+		return f.r.Start != nil, nil
+	default:
+		return false, err
+	}
 }
 
 // pump passes deliveries on until the iterator fails; it closes msgs.
@@ -127,8 +156,9 @@ func pump(ctx context.Context, it js.MessagesContext, msgs chan<- js.Msg) error 
 }
 
 func (f *follower) loop(ctx context.Context, msgs <-chan js.Msg, ended chan error) error {
-	look := time.NewTicker(lookEvery)
+	look, ack := time.NewTicker(lookEvery), time.NewTicker(ackEvery)
 	defer look.Stop()
+	defer ack.Stop()
 	if err := f.lookForPin(ctx); err != nil {
 		return err
 	}
@@ -140,6 +170,8 @@ func (f *follower) loop(ctx context.Context, msgs <-chan js.Msg, ended chan erro
 			if err := f.lookForPin(ctx); err != nil {
 				return err
 			}
+		case <-ack.C:
+			f.ackAwake(ctx)
 		case m, ok := <-msgs:
 			for more := ok; more; { // what has arrived, and not more
 				if err := f.take(ctx, m); err != nil {
@@ -195,7 +227,7 @@ func (f *follower) take(ctx context.Context, m js.Msg) error {
 		return fmt.Errorf("metadata of a delivery: %w", err)
 	}
 	if pin := m.Headers().Get("Nats-Pin-Id"); pin != f.pin {
-		f.pin = pin
+		f.pin, f.unacked = pin, nil
 		return f.reset(ctx) // m comes again, or is old
 	}
 	seq := meta.Sequence.Stream
@@ -254,6 +286,7 @@ func (f *follower) purgedUpTo(ctx context.Context, seq uint64) (bool, error) {
 // reset sets the consumer to the reader's position and forgets the run, which comes again.
 func (f *follower) reset(ctx context.Context) error {
 	f.drop()
+	f.ackHandled(ctx)
 	for try := 1; ctx.Err() == nil; try++ {
 		err := f.resetOnce(ctx)
 		if err == nil {
@@ -310,9 +343,41 @@ func (f *follower) handle(ctx context.Context) error {
 		f.failed(ctx, err, try)
 	}
 	f.handled = f.run[len(f.run)-1].Seq
-	f.ack(ctx, f.last)
+	f.unacked = f.last
+	f.pending += len(f.run)
+	if f.pending >= ackPending || time.Since(f.ackedAt) >= ackEvery {
+		f.ackHandled(ctx)
+	}
 	f.drop()
 	return nil
+}
+
+// ackAwake acknowledges once in a while. A process that stood still long enough to lose its pin asks first: an
+// acknowledgement from before another reader's reset would spoil the server's count.
+func (f *follower) ackAwake(ctx context.Context) {
+	if f.unacked != nil && time.Since(f.awake) > pinTTL/2 && !f.pinned(ctx) {
+		f.unacked = nil
+	}
+	f.awake = time.Now()
+	f.ackHandled(ctx)
+}
+
+// ackHandled acknowledges what is handled and not acknowledged yet.
+func (f *follower) ackHandled(ctx context.Context) {
+	if f.unacked == nil {
+		return
+	}
+	f.ack(ctx, f.unacked)
+	f.unacked, f.pending, f.ackedAt = nil, 0, time.Now()
+}
+
+// pinned tells whether the server still gives messages to this reader.
+func (f *follower) pinned(ctx context.Context) bool {
+	if f.pin == "" {
+		return false
+	}
+	i, err := f.c.Info(ctx)
+	return err == nil && len(i.PriorityGroups) > 0 && i.PriorityGroups[0].PinnedClientID == f.pin
 }
 
 func (f *follower) drop() { f.run, f.last, f.bytes = nil, nil, 0 }
@@ -333,11 +398,12 @@ func (f *follower) failed(ctx context.Context, err error, try int) {
 func (f *follower) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := f.l.b.conn.FlushWithContext(ctx); err != nil || f.pin == "" {
+	if !f.pinned(ctx) {
+		f.unacked = nil
 		return
 	}
-	i, err := f.c.Info(ctx)
-	if err != nil || len(i.PriorityGroups) == 0 || i.PriorityGroups[0].PinnedClientID != f.pin {
+	f.ackHandled(ctx)
+	if err := f.l.b.conn.FlushWithContext(ctx); err != nil {
 		return
 	}
 	if err := f.l.s.UnpinConsumer(ctx, f.r.Name, pinGroup); err != nil {
