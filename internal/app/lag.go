@@ -37,7 +37,7 @@ func newLag(streams []backbone.Log) *lag {
 	return &lag{
 		streams: streams, readers: []string{persistence.Reader, orchestrator.ReaderName},
 		behind:  desc("reader_lag_batches", "Batches of a partition that a reader has not acknowledged.", "reader", "partition"),
-		age:     desc("reader_lag_seconds", "Age of the oldest batch that a reader has not acknowledged; 0 when there is none.", "reader", "partition"),
+		age:     desc("reader_lag_seconds", "Age of the oldest batch that a reader has not acknowledged, which it does once a second; 0 when there is none.", "reader", "partition"),
 		bytes:   desc("bytes", "Bytes of a partition.", "partition"),
 		maximum: desc("max_bytes", "Bytes of a partition at which sends fail with LOG_FULL.", "partition"),
 		unanswered: prometheus.NewCounter(prometheus.CounterOpts{

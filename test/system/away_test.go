@@ -32,6 +32,10 @@ func sendOn(ctx context.Context, from *client.User, c *client.Conn, target clien
 // back, everything is stored, and who connected meanwhile is told to synchronise.
 func TestDatabaseAway(t *testing.T) {
 	s := start(t, "--user-cache-ttl", "1s", "--group-cache-ttl", "1s") // that much is not what carries them
+	// An instance that has only just got a partition must ask the database where its conversations end.
+	eventually(t, "the partitions are shared out", func() bool {
+		return s.metric("oceanchat_message_other_instances") == 2 && s.metric("oceanchat_message_partitions") == 2
+	})
 	ann, bob := s.user("ann"), s.user("bob")
 	a, b := connect(t, ann), connect(t, bob)
 	var made struct{ Group struct{ GroupID string } }

@@ -3,6 +3,7 @@ package system
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -87,8 +88,12 @@ func events(t *testing.T, s *server, listen string, n int) []userEvent {
 		t.Fatalf("read OC_EVENTS: %v", err)
 	}
 	var out []userEvent
-	for len(out) < n {
-		m, err := consumer.Next(jetstream.FetchMaxWait(20 * time.Second))
+	for ctx := within(t, 20*time.Second); len(out) < n; {
+		m, err := consumer.Next(jetstream.FetchContext(ctx))
+		if errors.Is(err, nats.ErrNoResponders) && ctx.Err() == nil {
+			pause() // the servers of a cluster do not know the new consumer yet
+			continue
+		}
 		if err != nil {
 			t.Fatalf("event %d: %v", len(out)+1, err)
 		}

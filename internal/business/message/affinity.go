@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/oceanchat/oceanchat/internal/chat"
@@ -52,6 +53,8 @@ type affinity struct {
 	owned    map[int]func()        // how to stop serving
 	stopping map[int]chan struct{} // closed when a shard that was given away is no longer served
 	heard    chan announcement
+
+	others, mine atomic.Int64 // how many peers and owned there are, for the metrics
 }
 
 func newAffinity(a Affinity, publish func(string, []byte) error, log *slog.Logger, noise *obs.Limiter) *affinity {
@@ -92,6 +95,8 @@ func (a *affinity) run(ctx context.Context) {
 		if settled {
 			a.claim(ctx, owned(a.id, a.peers, a.Partitions))
 		}
+		a.others.Store(int64(len(a.peers)))
+		a.mine.Store(int64(len(a.owned)))
 	}
 }
 
