@@ -196,3 +196,59 @@ func TestDeadLetter(t *testing.T) {
 		t.Errorf("dead letter = %s; want %s", got, want)
 	}
 }
+
+// Streams that somebody deletes are made anew: what is published from then on is handled, and buried where it must be.
+func TestQueueAfterDeletion(t *testing.T) {
+	ctx := t.Context()
+	b := newBackbone(t, dial(t, nil), Config{LogMaxBytes: 1 << 20, QueueMaxBytes: 1 << 20})
+	q, err := b.Queue(ctx, backbone.PushOnline)
+	if err != nil {
+		t.Fatalf("Queue = %v", err)
+	}
+	handled, parked, ended := make(chan string, 100), make(chan string, 100), make(chan error, 1)
+	run, cancel := context.WithCancel(ctx)
+	go func() {
+		ended <- q.Consume(run, backbone.Consumer{
+			Name: "c",
+			Handle: func(_ context.Context, task backbone.Task) backbone.Verdict {
+				if string(task.Data) == "bad" {
+					return backbone.Park(errors.New("bad"))
+				}
+				handled <- string(task.Data)
+				return backbone.Done()
+			},
+			Parked: func(task backbone.Task, _ error) { parked <- string(task.Data) },
+		})
+	}()
+	publish := func(data string) {
+		t.Helper()
+		for {
+			err := q.Publish(ctx, "g1", "", []byte(data))
+			if err == nil {
+				return
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("Publish = %v", err)
+			}
+		}
+	}
+	publish("before")
+	<-handled
+	for _, stream := range []string{backbone.PushOnline.Stream(), backbone.DeadStream} {
+		if err := b.js.DeleteStream(ctx, stream); err != nil {
+			t.Fatalf("DeleteStream = %v", err)
+		}
+	}
+	publish("after")
+	if got := <-handled; got != "after" {
+		t.Errorf("handled %q; want what was published after the deletion", got)
+	}
+	publish("bad")
+	if got := <-parked; got != "bad" {
+		t.Errorf("parked %q; want the bad one", got)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Consume = %v; want nil", err)
+	}
+}

@@ -73,7 +73,19 @@ type worker struct {
 	s js.Stream
 }
 
+// open returns the consumer, made if need be; the stream too, if somebody has deleted it.
 func (w *worker) open(ctx context.Context) (js.Consumer, error) {
+	c, err := w.openConsumer(ctx)
+	if !errors.Is(err, js.ErrStreamNotFound) {
+		return c, err
+	}
+	if _, err := w.q.b.open(ctx, w.q.b.queueConfig(w.q.name)); err != nil {
+		return nil, fmt.Errorf("make anew the stream that was deleted: %w", err)
+	}
+	return w.openConsumer(ctx)
+}
+
+func (w *worker) openConsumer(ctx context.Context) (js.Consumer, error) {
 	return w.s.CreateOrUpdateConsumer(ctx, js.ConsumerConfig{
 		Durable:       w.c.Name,
 		FilterSubject: w.q.name.Prefix() + w.c.Topic,
@@ -172,6 +184,7 @@ func (w *worker) settle(ctx context.Context, m js.Msg, t backbone.Task, v backbo
 		defer cancel()
 		if err := w.q.b.Bury(ctx, w.q.name, t, m.Headers(), v.Err); err != nil {
 			w.q.b.log.ErrorContext(ctx, "task not parked, it comes again", "queue", w.q.name, "err", err)
+			_ = w.q.b.OpenDead(ctx) // somebody may have deleted the stream
 			return m.NakWithDelay(callTimeout)
 		}
 		if w.c.Parked != nil {
