@@ -11,6 +11,7 @@ PROTOC_GEN_GO_GRPC   := v1.6.2
 PROTOC_GEN_GATEWAY   := v2.33.0
 GOLANGCI_VERSION     := v2.12.2
 HELM_VERSION         := v3.22.0
+VERSITYGW_VERSION    := v1.8.0
 
 BIN     := $(CURDIR)/.bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -32,6 +33,7 @@ $(eval $(call tool,protoc-gen-go,google.golang.org/protobuf/cmd/protoc-gen-go,$(
 $(eval $(call tool,protoc-gen-go-grpc,google.golang.org/grpc/cmd/protoc-gen-go-grpc,$(PROTOC_GEN_GO_GRPC)))
 $(eval $(call tool,protoc-gen-grpc-gateway,github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway,$(PROTOC_GEN_GATEWAY)))
 $(eval $(call tool,helm,helm.sh/helm/v3/cmd/helm,$(HELM_VERSION)))
+$(eval $(call tool,versitygw,github.com/versity/versitygw/cmd/versitygw,$(VERSITYGW_VERSION)))
 $(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_VERSION)))
 
 BUF_TOOL := $(BIN)/.buf@$(BUF_VERSION)
@@ -41,7 +43,7 @@ GEN_TOOLS := $(BUF_TOOL) \
 	$(BIN)/.protoc-gen-grpc-gateway@$(PROTOC_GEN_GATEWAY)
 LINT_TOOL := $(BIN)/.golangci-lint@$(GOLANGCI_VERSION)
 
-.PHONY: help build test conformance cluster helm lint fmt gen fuzz bench docs
+.PHONY: help build test faults conformance cluster helm versitygw lint fmt gen fuzz bench docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -84,10 +86,16 @@ cluster: build ## run a whole cluster on this machine until Ctrl-C: every servic
 	go build -o $(BIN)/cluster ./tools/cluster
 	exec $(BIN)/cluster --binary bin/oceanchat $(CLUSTER)
 
+faults: build ## break a running cluster in every way there is, and judge what people saw (FAULTS='--short', '--mode all', '--only NATS', '--random 10m --seed 7')
+	go build -o $(BIN)/faults ./test/faults
+	$(BIN)/faults --binary bin/oceanchat $(FAULTS)
+
 conformance: ## the suites of every seam over every implementation
 	go test -count=1 ./internal/seam/...
 
 helm: $(BIN)/.helm@$(HELM_VERSION) ## install helm into .bin, for the tests of the chart
+
+versitygw: $(BIN)/.versitygw@$(VERSITYGW_VERSION) ## install versitygw, an S3 server, into .bin, for the tests of media in S3
 
 lint: $(BUF_TOOL) $(LINT_TOOL) ## buf lint and golangci-lint
 	$(BIN)/buf lint

@@ -41,6 +41,8 @@ type Options struct {
 	// NATSConfig, if set, is included by each server's configuration in place of the accounts that are generated. Users
 	// of it are named by settings of the services.
 	NATSConfig string
+	// Route, if set, may put another address in the place of that at which one NATS server, counted from 0, reaches another.
+	Route func(from, to int, addr string) (string, error)
 }
 
 // ServiceOptions say which services run on Parts, and how.
@@ -50,7 +52,7 @@ type ServiceOptions struct {
 	Instances map[string]int // of a group, by its first target; 2 where it is not named
 
 	Env    []string            // settings of all processes, OCEANCHAT_NAME=value; they win over those made here
-	EnvOf  map[string][]string // and those of a group besides, by its first target
+	EnvOf  map[string][]string // and those of a group besides, by its first target, or of one process, by its name
 	Args   []string            // flags of all processes
 	HTTP   string              // address of the front for REST and WebSocket; a free one if empty
 	TCP    string              // address of the front for TCP connections; a free one if empty

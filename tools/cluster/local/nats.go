@@ -66,11 +66,14 @@ func (p *Parts) prepareNATS(ctx context.Context) error {
 	for i := range n {
 		name := fmt.Sprintf("nats-%d", i+1)
 		s := server{
-			Name: name, Client: clients[i], Monitor: monitors[i], Route: routes[i], Sync: sync, Include: p.o.NATSConfig,
+			Name: name, Client: clients[i], Monitor: monitors[i], Sync: sync, Include: p.o.NATSConfig,
 			Store: filepath.Join(p.o.Dir, name), System: p.system, Tenants: p.free,
 		}
 		if n > 1 {
-			s.Routes = routes
+			s.Route = routes[i]
+			if s.Routes, err = p.routes(i, routes); err != nil {
+				return err
+			}
 		}
 		file := filepath.Join(p.o.Dir, name+".conf")
 		if err := s.write(file); err != nil {
@@ -81,6 +84,25 @@ func (p *Parts) prepareNATS(ctx context.Context) error {
 		p.NATS = append(p.NATS, one)
 	}
 	return nil
+}
+
+// routes are the addresses at which server i reaches the others.
+func (p *Parts) routes(i int, addrs []string) ([]string, error) {
+	if p.o.Route == nil {
+		return addrs, nil
+	}
+	var list []string
+	for j, addr := range addrs {
+		if j == i {
+			continue
+		}
+		via, err := p.o.Route(i, j, addr)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, via)
+	}
+	return list, nil
 }
 
 func (s server) write(file string) error {

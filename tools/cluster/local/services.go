@@ -107,7 +107,7 @@ func (s *Services) plan(o ServiceOptions) error {
 	s.Settings = append(s.Settings, "OCEANCHAT_GRPC_ADDRS="+strings.Join(s.grpc(), ","), "OCEANCHAT_DOCTOR_NATS_MONITOR="+strings.Join(s.parts.monitors(), ","))
 	for _, p := range s.list {
 		p.args = append(slices.Clone(o.Args), p.Targets...)
-		p.env = slices.Concat(environment(), s.Settings, s.own(p), o.Env, o.EnvOf[p.Targets[0]])
+		p.env = slices.Concat(environment(), s.Settings, s.own(p), o.Env, o.EnvOf[p.Targets[0]], o.EnvOf[p.Name])
 	}
 	return nil
 }

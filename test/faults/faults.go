@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/oceanchat/oceanchat/tools/cluster/local"
+)
+
+// fault is one way to break a server and to make it whole again.
+type fault struct {
+	name    string
+	touches string // what it breaks: two that touch the same are not done at once
+	short   bool   // belongs to the short suite
+	times   int    // how often it is done in a row of the table
+	// run breaks and mends; it returns when the server has all its processes again.
+	run func(ctx context.Context, r *runner) error
+}
+
+// everything is what a fault touches that leaves nothing alone.
+const everything = "everything"
+
+// faults lists all faults of this world.
+func (w *world) faults() []fault {
+	if w.single != nil {
+		return []fault{
+			{"kill -9 the process", everything, true, 3, killed(w.single)},
+			{"stop the process for 10 s (SIGSTOP)", everything, true, 1, paused(10*time.Second, w.single)},
+			{"restart the process (SIGTERM)", everything, true, 2, restarted(w.single)},
+		}
+	}
+	var list []fault
+	for _, target := range local.Targets() {
+		inShort := slices.Contains([]string{"message", "ws-gateway", "persistence", "orchestrator"}, target)
+		list = append(list, fault{"kill -9 one of two " + target, target, inShort, 2, w.one(target)})
+	}
+	for _, target := range []string{"message", "orchestrator", "persistence", "router", "pusher-realtime", "ws-gateway"} {
+		list = append(list, fault{"kill -9 both " + target, target, target == "message", 1, killed(w.Of(target)...)})
+	}
+	for _, n := range w.parts.NATS {
+		list = append(list, fault{"kill -9 " + n.Name, "nats", n.Name == "nats-1", 1, killed(n)})
+	}
+	for _, target := range []string{"message", "orchestrator", "persistence", "pusher-realtime", "ws-gateway"} {
+		list = append(list, fault{"stop " + target + "-1 for 10 s (SIGSTOP)", target, target == "message", 1, paused(10*time.Second, w.Process(target+"-1"))})
+	}
+	list = append(list,
+		fault{"stop nats-2 for 10 s (SIGSTOP)", "nats", false, 1, paused(10*time.Second, w.parts.NATS[1])},
+		fault{"kill -9 Redis, back empty", "redis", true, 1, func(ctx context.Context, r *runner) error { return w.emptyRedis(ctx, r.between(0, 2*time.Second)) }},
+		fault{"stop MongoDB for 60 s (SIGSTOP)", "mongo", true, 1, func(ctx context.Context, r *runner) error {
+			return pausedFor(ctx, r.shorter(60*time.Second, 10*time.Second), w.parts.Mongo)
+		}},
+	)
+	for _, target := range linked {
+		list = append(list, fault{"cut " + target + "-1 from NATS for 10 s", target, target == "message", 1, w.parted(target + "-1")})
+	}
+	for _, n := range w.parts.NATS {
+		list = append(list, fault{"cut " + n.Name + " from the other two for 10 s", "nats", n.Name == "nats-3", 1, w.parted(n.Name)})
+	}
+	return append(list,
+		fault{"delete the stream OC_PUSH_ONLINE", "OC_PUSH_ONLINE", true, 1, func(ctx context.Context, _ *runner) error { return w.DeleteStream(ctx, "OC_PUSH_ONLINE") }},
+		fault{"restart every service, one after another (SIGTERM)", everything, false, 1, restarted(w.Services.Processes()...)},
+	)
+}
+
+// one kills either process of a target.
+func (w *world) one(target string) func(context.Context, *runner) error {
+	return func(ctx context.Context, r *runner) error {
+		list := w.Of(target)
+		return killed(list[r.rnd.IntN(len(list))])(ctx, r)
+	}
+}
+
+// killed kills processes at once and starts them again a moment later.
+func killed(list ...*local.Process) func(context.Context, *runner) error {
+	return func(ctx context.Context, r *runner) error {
+		var wg sync.WaitGroup
+		for _, p := range list {
+			wg.Go(p.Kill)
+		}
+		wg.Wait()
+		if err := sleep(ctx, r.between(0, 2*time.Second)); err != nil {
+			return err
+		}
+		return again(ctx, list...)
+	}
+}
+
+// again starts processes and waits until they are ready.
+func again(ctx context.Context, list ...*local.Process) error {
+	for _, p := range list {
+		if err := p.Start(); err != nil {
+			return err
+		}
+	}
+	for _, p := range list {
+		if err := p.Ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func paused(d time.Duration, p *local.Process) func(context.Context, *runner) error {
+	return func(ctx context.Context, _ *runner) error { return pausedFor(ctx, d, p) }
+}
+
+func pausedFor(ctx context.Context, d time.Duration, p *local.Process) error {
+	if err := p.Pause(); err != nil {
+		return err
+	}
+	err := sleep(ctx, d)
+	if e := p.Continue(); e != nil {
+		return e
+	}
+	if err != nil {
+		return err
+	}
+	return p.Ready(ctx)
+}
+
+func (w *world) parted(name string) func(context.Context, *runner) error {
+	return func(ctx context.Context, _ *runner) error {
+		mend := w.cut(name)
+		err := sleep(ctx, 10*time.Second)
+		mend()
+		if err != nil {
+			return err
+		}
+		return w.processNamed(name).Ready(ctx)
+	}
+}
+
+func (w *world) processNamed(name string) *local.Process {
+	list := w.processes()
+	return list[slices.IndexFunc(list, func(p *local.Process) bool { return p.Name == name })]
+}
+
+// restarted ends processes politely and starts them again, one after another.
+func restarted(list ...*local.Process) func(context.Context, *runner) error {
+	return func(ctx context.Context, _ *runner) error {
+		for _, p := range list {
+			if err := ended(p); err != nil {
+				return err
+			}
+			if err := again(ctx, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// ended ends a process politely.
+func ended(p *local.Process) error {
+	code, err := p.Terminate()
+	if err == nil && code != 0 {
+		err = fmt.Errorf("%s ended with code %d", p.Name, code)
+	}
+	return err
+}
+
+// empty deletes what is in a directory.
+func empty(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("%s is empty already", dir)
+	}
+	for _, f := range files {
+		if err == nil {
+			err = os.RemoveAll(f)
+		}
+	}
+	return err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}

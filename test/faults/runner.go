@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oceanchat/oceanchat/test/client"
+	"github.com/oceanchat/oceanchat/test/fleet"
+)
+
+// How long anything may take: a fault with everything that belongs to it, and getting in sync after one.
+const (
+	faultWithin = 4 * time.Minute
+	syncWithin  = 90 * time.Second
+	probeEvery  = 100 * time.Millisecond
+	probeWithin = 3 * time.Second
+)
+
+// runner does one fault after another.
+type runner struct {
+	w     *world
+	out   io.Writer
+	short bool
+	rows  []row
+
+	mu  sync.Mutex // guards rnd
+	rnd *rand.Rand
+}
+
+// row is what a fault did.
+type row struct {
+	name     string
+	times    int
+	reads    int            // requests of a plain client
+	failed   map[string]int // of them, by reason
+	lost     int            // connections
+	silence  time.Duration  // the longest without an acknowledgement
+	back     time.Duration  // the longest until the last client was in sync, from the time when the fault was over
+	acked    int
+	problems []string
+}
+
+// between returns a time by chance.
+func (r *runner) between(least, most time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return least + time.Duration(r.rnd.Int64N(int64(most-least)))
+}
+
+// shorter returns full, or short in the short suite.
+func (r *runner) shorter(full, short time.Duration) time.Duration {
+	if r.short {
+		return short
+	}
+	return full
+}
+
+// row runs a fault under load as often as it says, and judges. An error ends the run: nothing that came after it would
+// mean anything.
+func (r *runner) row(ctx context.Context, x fault) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, faultWithin, errors.New("the fault takes too long"))
+	defer cancel()
+	f := r.w.fleet
+	res := row{name: x.name, times: x.times, failed: map[string]int{}}
+	before := f.Check.AckedCount()
+	talking, stop := context.WithCancel(ctx)
+	defer stop()
+	var load sync.WaitGroup
+	load.Go(func() { f.Talk(talking) })
+	load.Go(func() { r.probe(talking, &res) })
+	err := f.Until(ctx, "online", func(*fleet.Boat) bool { return f.Check.AckedCount() >= before+2*len(f.Boats) })
+	f.Mark()
+	for i := 0; err == nil && i < x.times; i++ {
+		if err = sleep(ctx, r.between(0, time.Second)); err == nil {
+			err = r.once(ctx, x, &res)
+		}
+	}
+	res.lost, res.silence = f.Since()
+	stop()
+	load.Wait()
+	if err == nil {
+		res.problems, err = f.Judge(ctx)
+	}
+	if err != nil {
+		res.problems = append(res.problems, err.Error())
+	}
+	res.acked = f.Check.AckedCount() - before
+	r.rows = append(r.rows, res)
+	_, _ = fmt.Fprint(r.out, res.line())
+	for _, p := range res.problems {
+		_, _ = fmt.Fprintln(r.out, "  WRONG:", p)
+	}
+	if err == nil && len(res.problems) > 0 {
+		err = fmt.Errorf("%s: %d things are wrong", x.name, len(res.problems))
+	}
+	return err
+}
+
+// once does a fault once, and waits until everyone has what was acknowledged until it was over, and a little more: what a
+// fault leaves behind may show only then.
+func (r *runner) once(ctx context.Context, x fault, res *row) error {
+	if err := x.run(ctx, r); err != nil {
+		return fmt.Errorf("%s: %w", x.name, err)
+	}
+	over, f := time.Now(), r.w.fleet
+	ctx, cancel := context.WithTimeoutCause(ctx, syncWithin, errors.New("not in sync in time"))
+	defer cancel()
+	since := f.Check.AckedCount()
+	enough := func(*fleet.Boat) bool { return f.Check.AckedCount() >= since+2*len(f.Boats) }
+	if err := f.Until(ctx, "heard after the fault", enough); err != nil {
+		return err
+	}
+	if err := f.InSync(ctx, f.Heads()); err != nil {
+		return err
+	}
+	res.back = max(res.back, time.Since(over))
+	return nil
+}
+
+// probe reads the latest of the group again and again, as a plain client that repairs nothing, and counts what fails.
+func (r *runner) probe(ctx context.Context, res *row) {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	path := "/conversations/g~" + r.w.fleet.Group + "/messages?limit=5"
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		once, cancel := context.WithTimeout(ctx, probeWithin)
+		err := r.w.reader.Do(once, "GET", path, nil, nil)
+		late := once.Err() != nil
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		res.reads++
+		switch reason := client.ReasonOf(err); {
+		case err == nil:
+		case late:
+			res.failed["no answer within 3 s"]++
+		case reason == "?":
+			res.failed["connection refused or cut"]++
+		default:
+			res.failed[reason]++
+		}
+	}
+}
+
+// walk is a fault that is many, chosen by chance: one after another, and every third time two at once.
+func (r *runner) walk(list []fault, limit time.Duration) fault {
+	return fault{name: fmt.Sprintf("at random for %s", limit), times: 1, run: func(ctx context.Context, _ *runner) error {
+		for end := time.Now().Add(limit); time.Now().Before(end); {
+			a, b := r.pick(list)
+			var errs [2]error
+			var both sync.WaitGroup
+			if b.run != nil {
+				both.Go(func() { errs[1] = b.run(ctx, r) })
+			}
+			errs[0] = a.run(ctx, r)
+			both.Wait()
+			if err := errors.Join(errs[:]...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// pick chooses a fault, and every third time another one that touches something else.
+func (r *runner) pick(list []fault) (a, b fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a, b = list[r.rnd.IntN(len(list))], list[r.rnd.IntN(len(list))]
+	if r.rnd.IntN(3) > 0 || a.touches == b.touches || a.touches == everything || b.touches == everything {
+		b = fault{}
+	}
+	_, _ = fmt.Fprintln(r.out, "  at random:", a.name, b.name)
+	return a, b
+}
+
+const head = "| fault | times | reads that failed | connections lost | longest without an acknowledgement, s | all in sync after, s | acknowledged | lost, doubled, renumbered |\n|---|---|---|---|---|---|---|---|\n"
+
+func (r *runner) table() string {
+	var b strings.Builder
+	b.WriteString(head)
+	for _, res := range r.rows {
+		b.WriteString(res.line())
+	}
+	return b.String()
+}
+
+func (res row) line() string {
+	total, why := 0, ""
+	for _, reason := range slices.Sorted(maps.Keys(res.failed)) {
+		total += res.failed[reason]
+		why += fmt.Sprintf(", %s %d", reason, res.failed[reason])
+	}
+	failed := fmt.Sprintf("%d of %d", total, res.reads)
+	if total > 0 {
+		failed += " (" + why[2:] + ")"
+	}
+	return fmt.Sprintf("| %s | %d | %s | %d | %.1f | %.1f | %d | %d |\n",
+		res.name, res.times, failed, res.lost, res.silence.Seconds(), res.back.Seconds(), res.acked, len(res.problems))
+}

@@ -1,0 +1,54 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+)
+
+// Single describes one process that runs everything, with embedded parts, and does not start it. Of Options it heeds Dir
+// and Binary. env and args are settings and flags of it.
+func Single(ctx context.Context, o Options, env, args []string) (*Process, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	if o.Binary == "" {
+		if o.Binary, err = build(ctx, o.Dir, "oceanchat", oceanchatPackage); err != nil {
+			return nil, err
+		}
+	}
+	var p ports
+	addrs, err := p.take(3)
+	if err != nil {
+		return nil, err
+	}
+	one := &Process{
+		Name: "oceanchat", Targets: Targets(), Log: filepath.Join(o.Dir, "logs", "oceanchat.log"),
+		HTTP: addrs[0], WS: addrs[0], TCP: addrs[1], Ops: addrs[2],
+		path: o.Binary, args: args, check: answers,
+	}
+	one.env = slices.Concat(environment(), []string{
+		"OCEANCHAT_DATA_DIR=" + filepath.Join(o.Dir, "data"),
+		"OCEANCHAT_HTTP_ADDR=" + one.HTTP, "OCEANCHAT_TCP_ADDR=" + one.TCP, "OCEANCHAT_OPS_ADDR=" + one.Ops,
+	}, env)
+	return one, nil
+}
+
+// DeleteStream deletes a stream of JetStream with all that is in it, as an operator does by mistake.
+func (s *Services) DeleteStream(ctx context.Context, name string) error {
+	answer, err := request(ctx, s.parts.NATS[0].Addr, secretUser{s.tenant.User, s.tenant.Password}, "$JS.API.STREAM.DELETE."+name, "")
+	if err != nil {
+		return fmt.Errorf("delete stream %s: %w", name, err)
+	}
+	var got struct {
+		Success bool
+		Error   *struct{ Description string }
+	}
+	if err := json.Unmarshal(answer, &got); err != nil || !got.Success {
+		return fmt.Errorf("delete stream %s: %s", name, answer)
+	}
+	return nil
+}
