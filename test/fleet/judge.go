@@ -52,14 +52,22 @@ func (f *Fleet) InSync(ctx context.Context, heads map[string]uint64) error {
 	})
 }
 
-// Judge waits until everything is sent and received, reads the logs as a user does, and returns everything that is wrong.
-// Nobody may talk meanwhile. It may be called again after more talk.
-func (f *Fleet) Judge(ctx context.Context) (wrong []string, err error) {
-	if err := f.Until(ctx, "all outboxes are empty", func(b *Boat) bool { return len(b.Outbox()) == 0 }); err != nil {
-		return nil, err
+// Settle waits until everything that was said is sent. Nobody may talk meanwhile.
+func (f *Fleet) Settle(ctx context.Context) error {
+	if err := f.Until(ctx, "all is sent", func(b *Boat) bool { return len(b.Outbox()) == 0 }); err != nil {
+		return err
 	}
 	for _, b := range f.Boats {
 		b.waits.Wait()
+	}
+	return nil
+}
+
+// Judge waits until everything is sent and received, reads the logs as a user does, and returns everything that is wrong.
+// Nobody may talk meanwhile. It may be called again after more talk.
+func (f *Fleet) Judge(ctx context.Context) (wrong []string, err error) {
+	if err := f.Settle(ctx); err != nil {
+		return nil, err
 	}
 	logs, err := f.logs(ctx)
 	if err != nil {

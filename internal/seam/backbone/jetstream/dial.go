@@ -99,7 +99,7 @@ func (b *Backbone) Run(ctx context.Context, ready func()) error {
 			b.conn.ConnectedUrlRedacted(), most, MinPayload)
 	}
 	ready()
-	<-ctx.Done()
+	b.leaveLost(ctx)
 	return nil
 }
 
