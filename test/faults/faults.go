@@ -36,30 +36,30 @@ func (w *world) faults() []fault {
 	}
 	var list []fault
 	for _, target := range local.Targets() {
-		inShort := slices.Contains([]string{"message", "ws-gateway", "persistence", "orchestrator"}, target)
+		inShort := slices.Contains([]string{"message", "ws-gateway", "orchestrator"}, target)
 		list = append(list, fault{"kill -9 one of two " + target, target, inShort, 2, w.one(target)})
 	}
 	for _, target := range []string{"message", "orchestrator", "persistence", "router", "pusher-realtime", "ws-gateway"} {
-		list = append(list, fault{"kill -9 both " + target, target, target == "message", 1, killed(w.Of(target)...)})
+		list = append(list, fault{"kill -9 both " + target, target, false, 1, killed(w.Of(target)...)})
 	}
 	for _, n := range w.parts.NATS {
 		list = append(list, fault{"kill -9 " + n.Name, "nats", n.Name == "nats-1", 1, killed(n)})
 	}
 	for _, target := range []string{"message", "orchestrator", "persistence", "pusher-realtime", "ws-gateway"} {
-		list = append(list, fault{"stop " + target + "-1 for 10 s (SIGSTOP)", target, target == "message", 1, paused(10*time.Second, w.Process(target+"-1"))})
+		list = append(list, fault{"stop " + target + "-1 for 10 s (SIGSTOP)", target, false, 1, paused(10*time.Second, w.Process(target+"-1"))})
 	}
 	list = append(list,
-		fault{"stop nats-2 for 10 s (SIGSTOP)", "nats", false, 1, paused(10*time.Second, w.parts.NATS[1])},
+		fault{"stop nats-2 for 30 s (SIGSTOP)", "nats", false, 1, paused(30*time.Second, w.parts.NATS[1])},
 		fault{"kill -9 Redis, back empty", "redis", true, 1, func(ctx context.Context, r *runner) error { return w.emptyRedis(ctx, r.between(0, 2*time.Second)) }},
 		fault{"stop MongoDB for 60 s (SIGSTOP)", "mongo", true, 1, func(ctx context.Context, r *runner) error {
 			return pausedFor(ctx, r.shorter(60*time.Second, 10*time.Second), w.parts.Mongo)
 		}},
 	)
 	for _, target := range linked {
-		list = append(list, fault{"cut " + target + "-1 from NATS for 10 s", target, target == "message", 1, w.parted(target + "-1")})
+		list = append(list, fault{"cut " + target + "-1 from NATS for 10 s", target, target == "message", 1, w.parted(target+"-1", 10*time.Second)})
 	}
 	for _, n := range w.parts.NATS {
-		list = append(list, fault{"cut " + n.Name + " from the other two for 10 s", "nats", n.Name == "nats-3", 1, w.parted(n.Name)})
+		list = append(list, fault{"cut " + n.Name + " from the other two for 30 s", "nats", false, 1, w.parted(n.Name, 30*time.Second)})
 	}
 	return append(list,
 		fault{"delete the stream OC_PUSH_ONLINE", "OC_PUSH_ONLINE", true, 1, func(ctx context.Context, _ *runner) error { return w.DeleteStream(ctx, "OC_PUSH_ONLINE") }},
@@ -123,10 +123,10 @@ func pausedFor(ctx context.Context, d time.Duration, p *local.Process) error {
 	return p.Ready(ctx)
 }
 
-func (w *world) parted(name string) func(context.Context, *runner) error {
+func (w *world) parted(name string, d time.Duration) func(context.Context, *runner) error {
 	return func(ctx context.Context, _ *runner) error {
 		mend := w.cut(name)
-		err := sleep(ctx, 10*time.Second)
+		err := sleep(ctx, d)
 		mend()
 		if err != nil {
 			return err

@@ -26,8 +26,10 @@ func TestParse(t *testing.T) {
 func TestPick(t *testing.T) {
 	run := killed()
 	list := []fault{
-		{name: "a", touches: "x", run: run}, {name: "b", touches: "x", run: run},
-		{name: "c", touches: "y", run: run}, {name: "d", touches: everything, run: run},
+		{name: "a", touches: "x", run: run},
+		{name: "b", touches: "x", run: run},
+		{name: "c", touches: "y", run: run},
+		{name: "d", touches: everything, run: run},
 	}
 	walk := func(seed uint64) (names []string) {
 		r := &runner{out: &bytes.Buffer{}, rnd: rand.New(rand.NewPCG(seed, 0))}

@@ -18,6 +18,13 @@ import (
 // have up to 4 MiB and headers.
 const MinPayload = 5 << 20
 
+// How often a connection asks its server for a sign of life, and how many may stay unanswered before it goes to another. A
+// server that hangs, or whose machine lost its power, ends no connection by itself.
+const (
+	pingEvery   = 2 * time.Second
+	pingsInVain = 2
+)
+
 // Servers says where a cluster's NATS is and as whom to connect.
 type Servers struct {
 	URLs        []string
@@ -73,7 +80,7 @@ func (s Servers) options(name string, log *slog.Logger) ([]nats.Option, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nats.tls: %w", err)
 	}
-	opts := append(Options(log), nats.Name(name))
+	opts := append(Options(log), nats.Name(name), nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsInVain))
 	if secure != nil {
 		opts = append(opts, nats.Secure(secure))
 	}
