@@ -83,7 +83,9 @@ type follower struct {
 	unacked js.Msg // the last that is handled and not acknowledged; nil for none
 	pending int    // how many messages that acknowledges
 	ackedAt time.Time
-	awake   time.Time // when the loop was last seen to run
+
+	done        uint64 // the last that this reader has handled itself, in
+	incarnation string // this stream; "" for none
 }
 
 func (f *follower) session(ctx context.Context) error {
@@ -113,7 +115,7 @@ func (f *follower) session(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
-	f.c, f.pin, f.awaiting, f.placed, f.handled, f.awake = c, "", false, false, 0, time.Now()
+	f.c, f.pin, f.awaiting, f.placed, f.handled = c, "", false, false, 0
 	f.drop()
 	msgs, ended := make(chan js.Msg, pumped), make(chan error, 1)
 	go func() { ended <- pump(ctx, it, msgs) }()
@@ -171,7 +173,9 @@ func (f *follower) loop(ctx context.Context, msgs <-chan js.Msg, ended chan erro
 				return err
 			}
 		case <-ack.C:
-			f.ackAwake(ctx)
+			if err := f.ackHandled(ctx); err != nil {
+				return err
+			}
 		case m, ok := <-msgs:
 			for more := ok; more; { // what has arrived, and not more
 				if err := f.take(ctx, m); err != nil {
@@ -286,7 +290,7 @@ func (f *follower) purgedUpTo(ctx context.Context, seq uint64) (bool, error) {
 // reset sets the consumer to the reader's position and forgets the run, which comes again.
 func (f *follower) reset(ctx context.Context) error {
 	f.drop()
-	f.ackHandled(ctx)
+	f.unacked = nil
 	for try := 1; ctx.Err() == nil; try++ {
 		err := f.resetOnce(ctx)
 		if err == nil {
@@ -302,20 +306,19 @@ func (f *follower) reset(ctx context.Context) error {
 }
 
 func (f *follower) resetOnce(ctx context.Context) error {
-	if f.r.Start == nil {
-		a, err := f.l.b.js.ResetConsumer(ctx, f.l.name, f.r.Name)
-		if err == nil {
-			f.position = a.ResetSeq - 1
-		}
+	i, err := f.l.Info(ctx)
+	if err != nil {
 		return err
+	}
+	if i.Incarnation != f.incarnation {
+		f.incarnation, f.done = i.Incarnation, 0
+	}
+	if f.r.Start == nil {
+		return f.resetToFloor(ctx)
 	}
 	start, err := f.r.Start(ctx)
 	if err != nil {
 		return fmt.Errorf("read its position: %w", err)
-	}
-	i, err := f.l.Info(ctx)
-	if err != nil {
-		return err
 	}
 	if start > i.Last { // it would wait for ever, and skip what comes
 		return fmt.Errorf("position %d is beyond the log's last %d", start, i.Last)
@@ -325,6 +328,19 @@ func (f *follower) resetOnce(ctx context.Context) error {
 	}
 	f.position = start
 	return nil
+}
+
+// resetToFloor sets the consumer to its ack floor, or to what this reader has handled itself beyond that: two readers that
+// lose their place to each other again and again get on nevertheless.
+func (f *follower) resetToFloor(ctx context.Context) error {
+	a, err := f.l.b.js.ResetConsumer(ctx, f.l.name, f.r.Name)
+	if err == nil && f.done >= a.ResetSeq {
+		a, err = f.l.b.js.ResetConsumerToSequence(ctx, f.l.name, f.r.Name, f.done+1)
+	}
+	if err == nil {
+		f.position = a.ResetSeq - 1
+	}
+	return err
 }
 
 // handle gives the run to the reader until it is done.
@@ -343,41 +359,49 @@ func (f *follower) handle(ctx context.Context) error {
 		f.failed(ctx, err, try)
 	}
 	f.handled = f.run[len(f.run)-1].Seq
+	f.done = f.handled
 	f.unacked = f.last
 	f.pending += len(f.run)
-	if f.pending >= ackPending || time.Since(f.ackedAt) >= ackEvery {
-		f.ackHandled(ctx)
-	}
 	f.drop()
+	if f.pending < ackPending && time.Since(f.ackedAt) < ackEvery {
+		return nil
+	}
+	return f.ackHandled(ctx)
+}
+
+// errTaken ends a session whose reader has lost its place to another.
+var errTaken = errors.New("another reader has taken over")
+
+// ackHandled acknowledges what is handled and not acknowledged yet. It asks first whether another reader was given the
+// messages meanwhile, as happens to one that stood still or handled a run for long: an acknowledgement from before the
+// other's reset would spoil the server's count, and the floor would stand still for long.
+func (f *follower) ackHandled(ctx context.Context) error {
+	if f.unacked == nil {
+		return nil
+	}
+	f.ackedAt = time.Now()
+	pin, err := f.pinned(ctx)
+	switch {
+	case err != nil:
+		return nil //nolint:nilerr // the server cannot tell now; it is asked again
+	case pin != f.pin && pin != "":
+		f.unacked = nil
+		return errTaken
+	}
+	f.ack(ctx, f.unacked)
+	f.unacked, f.pending = nil, 0
 	return nil
 }
 
-// ackAwake acknowledges once in a while. A process that stood still long enough to lose its pin asks first: an
-// acknowledgement from before another reader's reset would spoil the server's count.
-func (f *follower) ackAwake(ctx context.Context) {
-	if f.unacked != nil && time.Since(f.awake) > pinTTL/2 && !f.pinned(ctx) {
-		f.unacked = nil
-	}
-	f.awake = time.Now()
-	f.ackHandled(ctx)
-}
-
-// ackHandled acknowledges what is handled and not acknowledged yet.
-func (f *follower) ackHandled(ctx context.Context) {
-	if f.unacked == nil {
-		return
-	}
-	f.ack(ctx, f.unacked)
-	f.unacked, f.pending, f.ackedAt = nil, 0, time.Now()
-}
-
-// pinned tells whether the server still gives messages to this reader.
-func (f *follower) pinned(ctx context.Context) bool {
-	if f.pin == "" {
-		return false
-	}
+// pinned returns under which pin the server gives messages out, "" if under none.
+func (f *follower) pinned(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, ackEvery)
+	defer cancel()
 	i, err := f.c.Info(ctx)
-	return err == nil && len(i.PriorityGroups) > 0 && i.PriorityGroups[0].PinnedClientID == f.pin
+	if err != nil || len(i.PriorityGroups) == 0 {
+		return "", err
+	}
+	return i.PriorityGroups[0].PinnedClientID, nil
 }
 
 func (f *follower) drop() { f.run, f.last, f.bytes = nil, nil, 0 }
@@ -398,12 +422,13 @@ func (f *follower) failed(ctx context.Context, err error, try int) {
 func (f *follower) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if !f.pinned(ctx) {
-		f.unacked = nil
+	if err := f.ackHandled(ctx); err != nil || f.pin == "" {
 		return
 	}
-	f.ackHandled(ctx)
 	if err := f.l.b.conn.FlushWithContext(ctx); err != nil {
+		return
+	}
+	if pin, err := f.pinned(ctx); err != nil || pin != f.pin {
 		return
 	}
 	if err := f.l.s.UnpinConsumer(ctx, f.r.Name, pinGroup); err != nil {

@@ -9,10 +9,12 @@ import (
 )
 
 // How often a connection looks whether its server has a part in the cluster, which is also the most that a look takes, and
-// after how many looks in vain it leaves that server.
+// after how many looks in vain it leaves that server. If the next ones are no better it looks twice as often in vain before
+// it leaves again, up to most: nobody may have a leader, and to leave costs every request that is under way.
 const (
-	lookAtServer = 2 * time.Second
-	looksInVain  = 3
+	lookAtServer    = 2 * time.Second
+	looksInVain     = 3
+	looksInVainMost = 48
 )
 
 // codeNoLeader is a server's answer when its cluster has no leader that it knows of.
@@ -24,7 +26,7 @@ const codeNoLeader js.ErrorCode = 10008
 func (b *Backbone) leaveLost(ctx context.Context) {
 	tick := time.NewTicker(lookAtServer)
 	defer tick.Stop()
-	for asked, vain := b.hasPart(ctx), 0; ; {
+	for asked, vain, patience := b.hasPart(ctx), 0, looksInVain; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -34,15 +36,15 @@ func (b *Backbone) leaveLost(ctx context.Context) {
 		case !b.conn.IsConnected():
 			vain = 0
 		case b.hasPart(ctx):
-			asked, vain = true, 0
+			asked, vain, patience = true, 0, looksInVain
 		default:
 			vain++
 		}
-		if vain < looksInVain || !asked || len(b.conn.Servers()) < 2 || ctx.Err() != nil {
+		if vain < patience || !asked || len(b.conn.Servers()) < 2 || ctx.Err() != nil {
 			continue
 		}
 		b.log.WarnContext(ctx, "the NATS server has lost its cluster, connecting to another", "url", b.conn.ConnectedUrlRedacted())
-		vain = 0
+		vain, patience = 0, min(2*patience, looksInVainMost)
 		if err := b.conn.ForceReconnect(); err != nil {
 			b.log.WarnContext(ctx, "not connected to another NATS server", "err", err)
 		}

@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestTakeOverFromDead(t *testing.T) {
 			return errors.New("hangs")
 		}})
 	}()
-	l, err = newBackbone(t, alive, Config{LogMaxBytes: 1 << 20}).Log(ctx, 0)
+	heir, err := newBackbone(t, alive, Config{LogMaxBytes: 1 << 20}).Log(ctx, 0)
 	if err != nil {
 		t.Fatalf("Log = %v", err)
 	}
@@ -47,7 +48,7 @@ func TestTakeOverFromDead(t *testing.T) {
 	}
 	second, done := context.WithCancel(ctx)
 	next := uint64(1)
-	err = l.Follow(second, backbone.Reader{Name: "reader", Handle: func(_ context.Context, run []backbone.Message) error {
+	err = heir.Follow(second, backbone.Reader{Name: "reader", Handle: func(_ context.Context, run []backbone.Message) error {
 		for _, m := range run {
 			if m.Seq != next {
 				t.Errorf("got %d; want %d", m.Seq, next)
@@ -65,5 +66,72 @@ func TestTakeOverFromDead(t *testing.T) {
 	end()
 	if err := <-ended; err != nil {
 		t.Errorf("Follow of the dead = %v; want nil", err)
+	}
+}
+
+// A reader that handles a run for so long that another one takes over does not acknowledge it behind the other's back:
+// what the server counts stays right, and the floor comes to the end.
+func TestTakeOverFromSlow(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	srv := serve(t, nil)
+	open := func() backbone.Log {
+		l, err := newBackbone(t, connect(t, srv), Config{LogMaxBytes: 1 << 20}).Log(ctx, 0)
+		if err != nil {
+			t.Fatalf("Log = %v", err)
+		}
+		return l
+	}
+	slow, quick := open(), open()
+	// The slow one stops in the middle: before that it has got more than the other will get after it, so that its count is
+	// ahead; and behind that lies more than is read ahead, so that it asks for nothing and loses its place.
+	const backlog, stop = 2000, 1100
+	for seq := range uint64(backlog) {
+		if _, err := slow.Append(ctx, []byte("x"), seq); err != nil {
+			t.Fatalf("Append = %v", err)
+		}
+	}
+	var ended sync.WaitGroup
+	defer ended.Wait()
+	defer cancel()
+	stuck, goOn, taken := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var first, other sync.Once
+	ended.Go(func() {
+		_ = slow.Follow(ctx, backbone.Reader{Name: "reader", MaxBatch: 100, Handle: func(_ context.Context, run []backbone.Message) error {
+			switch {
+			case run[0].Seq > stop:
+				first.Do(func() { close(stuck); <-goOn })
+			case run[len(run)-1].Seq > stop-100:
+				pause(ctx, ackEvery) // so that what it has done is acknowledged
+			}
+			return nil
+		}})
+	})
+	<-stuck
+	ended.Go(func() {
+		_ = quick.Follow(ctx, backbone.Reader{Name: "reader", MaxBatch: 10, Handle: func(_ context.Context, run []backbone.Message) error {
+			if run[0].Seq > stop+400 { // it has been given what the slow one handles, and not acknowledged it yet
+				other.Do(func() { close(taken) })
+			}
+			return nil
+		}})
+	})
+	<-taken
+	close(goOn)
+	for last := uint64(backlog); ; last++ { // also what comes later is counted
+		for floor := uint64(0); floor < last; {
+			var err error
+			if floor, err = quick.Floor(ctx, "reader"); err != nil {
+				t.Fatalf("Floor = %d, %v; want %d", floor, err, last)
+			}
+			pause(ctx, 10*time.Millisecond)
+		}
+		if last == backlog+3 {
+			return
+		}
+		if _, err := quick.Append(ctx, []byte("x"), last); err != nil {
+			t.Fatalf("Append = %v", err)
+		}
 	}
 }
