@@ -115,11 +115,14 @@ func (b *Blobs) repeat(ctx context.Context, id string, content []byte) error {
 			break
 		}
 		o := b.send(ctx, id, newSource(bytes.NewReader(content), int64(len(content))), int64(len(content)))
-		if o.err == nil || !o.passing {
-			return o.err
+		if o.err == nil {
+			return nil
 		}
-		if !last.unknown {
+		if !last.unknown { // else it may be there, whatever came after
 			last = o
+		}
+		if !o.passing {
+			break
 		}
 	}
 	return last.err
