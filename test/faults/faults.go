@@ -71,7 +71,7 @@ func (w *world) faults() []fault {
 func (w *world) one(target string) func(context.Context, *runner) error {
 	return func(ctx context.Context, r *runner) error {
 		list := w.Of(target)
-		return killed(list[r.rnd.IntN(len(list))])(ctx, r)
+		return killed(list[r.below(int64(len(list)))])(ctx, r)
 	}
 }
 

@@ -108,12 +108,12 @@ func (r *runner) all(ctx context.Context, f flags) error {
 		return fmt.Errorf("no fault is named like %q", f.only)
 	}
 	for _, x := range list {
-		if err := r.row(ctx, x); err != nil {
+		if err := r.row(ctx, x, faultWithin); err != nil {
 			return err
 		}
 	}
 	if f.random > 0 {
-		return r.row(ctx, r.walk(list, f.random))
+		return r.row(ctx, r.walk(list, f.random), f.random+faultWithin)
 	}
 	return nil
 }

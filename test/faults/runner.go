@@ -50,9 +50,14 @@ type row struct {
 
 // between returns a time by chance.
 func (r *runner) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(r.below(int64(most-least)))
+}
+
+// below returns a number from 0 to n-1 by chance.
+func (r *runner) below(n int64) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return least + time.Duration(r.rnd.Int64N(int64(most-least)))
+	return r.rnd.Int64N(n)
 }
 
 // shorter returns full, or short in the short suite.
@@ -63,10 +68,10 @@ func (r *runner) shorter(full, short time.Duration) time.Duration {
 	return full
 }
 
-// row runs a fault under load as often as it says, and judges. An error ends the run: nothing that came after it would
+// row runs a fault under load as often as it says, within a time, and judges. An error ends the run: nothing that came after it would
 // mean anything.
-func (r *runner) row(ctx context.Context, x fault) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, faultWithin, errors.New("the fault takes too long"))
+func (r *runner) row(ctx context.Context, x fault, within time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, errors.New("the fault takes too long"))
 	defer cancel()
 	f := r.w.fleet
 	res := row{name: x.name, times: x.times, failed: map[string]int{}}

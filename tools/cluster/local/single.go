@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 // Single describes one process that runs everything, with embedded parts, and does not start it. Of Options it heeds Dir
@@ -37,9 +38,21 @@ func Single(ctx context.Context, o Options, env, args []string) (*Process, error
 	return one, nil
 }
 
+// deleteWithin is how long one server may take.
+const deleteWithin = 5 * time.Second
+
 // DeleteStream deletes a stream of JetStream with all that is in it, as an operator does by mistake.
 func (s *Services) DeleteStream(ctx context.Context, name string) error {
-	answer, err := request(ctx, s.parts.NATS[0].Addr, secretUser{s.tenant.User, s.tenant.Password}, "$JS.API.STREAM.DELETE."+name, "")
+	var answer []byte
+	var err error
+	for _, n := range s.parts.NATS { // the first that answers
+		once, cancel := context.WithTimeout(ctx, deleteWithin)
+		answer, err = request(once, n.Addr, secretUser{s.tenant.User, s.tenant.Password}, "$JS.API.STREAM.DELETE."+name, "")
+		cancel()
+		if err == nil {
+			break
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("delete stream %s: %w", name, err)
 	}
