@@ -8,11 +8,17 @@ import (
 	"io"
 	"net"
 	"strings"
+	"time"
 )
+
+// answerWithin bounds a request: a stream that has no leader for the moment never answers it.
+const answerWithin = 5 * time.Second
 
 // request sends a request to a NATS server and returns the answer. It speaks the few lines of the protocol that
 // this takes, since only the backbone may use the client.
 func request(ctx context.Context, addr string, u secretUser, subject, body string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
 	conn, err := connect(ctx, addr, u)
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"time"
 )
 
 // Single describes one process that runs everything, with embedded parts, and does not start it. Of Options it heeds Dir
@@ -38,17 +37,12 @@ func Single(ctx context.Context, o Options, env, args []string) (*Process, error
 	return one, nil
 }
 
-// deleteWithin is how long one server may take.
-const deleteWithin = 5 * time.Second
-
 // DeleteStream deletes a stream of JetStream with all that is in it, as an operator does by mistake.
 func (s *Services) DeleteStream(ctx context.Context, name string) error {
 	var answer []byte
 	var err error
 	for _, n := range s.parts.NATS { // the first that answers
-		once, cancel := context.WithTimeout(ctx, deleteWithin)
-		answer, err = request(once, n.Addr, secretUser{s.tenant.User, s.tenant.Password}, "$JS.API.STREAM.DELETE."+name, "")
-		cancel()
+		answer, err = request(ctx, n.Addr, secretUser{s.tenant.User, s.tenant.Password}, "$JS.API.STREAM.DELETE."+name, "")
 		if err == nil {
 			break
 		}
