@@ -70,7 +70,7 @@ func BenchmarkSingle(b *testing.B) {
 	if err != nil {
 		b.Skip(err)
 	}
-	b.Cleanup(s.kill)
+	b.Cleanup(s.Kill)
 	c, err := redis.New(defaults("oc", s.addr))
 	if err != nil {
 		b.Fatal(err)

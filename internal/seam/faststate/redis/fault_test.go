@@ -89,7 +89,7 @@ func TestKilledAndEmpty(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.kill()
+	s.Kill()
 	failing(t, c)
 	if err := s.run(); err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func TestKilledAndKept(t *testing.T) {
 	mustPut(t, p, conns)
 	mustSweep(t, p)
 	mustRenew(t, p, true)
-	s.kill()
+	s.Kill()
 	if err := s.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestLostMaster(t *testing.T) {
 	mustPut(t, p, conns)
 	mustRenew(t, p, true)
 	victim := shared.nodes[1]
-	victim.kill()
+	victim.Kill()
 	// The driver looks for another way to the part that is away, so this takes as long as it may.
 	if _, err := p.Lookup(t.Context(), users); !fault.IsReason(err, fault.Overloaded) {
 		t.Errorf("Lookup without a master = %v; want %s", err, fault.Overloaded)

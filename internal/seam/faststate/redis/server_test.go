@@ -1,14 +1,12 @@
 package redis_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/freeport"
+	"github.com/oceanchat/oceanchat/internal/freeport/servertest"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate/redis"
 )
 
@@ -37,12 +36,10 @@ func TestMain(m *testing.M) {
 
 // server is a redis-server of a test's own.
 type server struct {
+	servertest.Server
+
 	addr string
 	args []string
-	out  bytes.Buffer
-	cmd  *exec.Cmd
-	// guard ends the server when this process ends in any other way than by kill: it waits for its input to close.
-	guard *exec.Cmd
 }
 
 // needServer skips where there is no redis-server; in CI that is a failure.
@@ -81,69 +78,28 @@ func start(dir string, args ...string) (*server, error) {
 		if err = s.run(); err == nil {
 			return s, nil
 		}
-		s.kill()
+		s.Kill()
 	}
 	return nil, err
 }
 
 // run starts the process, also again on the same address.
 func (s *server) run() error {
-	s.out.Reset()
-	s.cmd = exec.Command("redis-server", s.args...)
-	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
-	s.guard = exec.Command("sh", "-c", `read x; kill -9 "$0"`, strconv.Itoa(s.cmd.Process.Pid))
-	if _, err := s.guard.StdinPipe(); err != nil {
-		return err
-	}
-	if err := s.guard.Start(); err != nil {
-		s.guard = nil // no shell, no guard
-	}
-	db := s.dial()
-	defer db.Close()
-	err := poll(func() error { return db.Ping(context.Background()).Err() })
-	if err != nil {
-		s.kill()
-		return fmt.Errorf("redis-server does not answer: %w: %s", err, s.out.String())
-	}
-	return nil
+	return s.Run(exec.Command("redis-server", s.args...), func() error {
+		db := s.dial()
+		defer db.Close()
+		return db.Ping(context.Background()).Err()
+	})
 }
 
 func (s *server) dial() *driver.Client {
 	return driver.NewClient(&driver.Options{Addr: s.addr, MaxRetries: -1, DialTimeout: time.Second})
 }
 
-func (s *server) kill() {
-	if s == nil || s.cmd == nil || s.cmd.Process == nil {
-		return
-	}
-	if s.guard != nil {
-		_ = s.guard.Process.Kill()
-		_ = s.guard.Wait()
-	}
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
-	s.cmd = nil
-}
-
-// poll repeats f for some time until it succeeds.
-func poll(f func() error) error {
-	end := time.Now().Add(20 * time.Second)
-	for {
-		err := f()
-		if err == nil || time.Now().After(end) {
-			return err
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-}
-
 // eventually waits for what a server does by itself.
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
-	if err := poll(f); err != nil {
+	if err := servertest.Poll(f); err != nil {
 		t.Errorf("%s: not in time: %v", what, err)
 	}
 }
@@ -155,7 +111,7 @@ func own(t *testing.T, args ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.kill)
+	t.Cleanup(s.Kill)
 	return s
 }
 
@@ -175,7 +131,7 @@ var shared servers
 
 func (s *servers) stop() {
 	for _, x := range s.all {
-		x.kill()
+		x.Kill()
 	}
 	for _, d := range s.dirs {
 		_ = os.RemoveAll(d)
@@ -314,7 +270,7 @@ func (s *servers) tryCluster() error {
 	for _, x := range s.nodes {
 		db := x.dial()
 		defer db.Close()
-		err := poll(func() error {
+		err := servertest.Poll(func() error {
 			info, err := db.ClusterInfo(ctx).Result()
 			if err == nil && (!strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3")) {
 				err = errors.New(info)

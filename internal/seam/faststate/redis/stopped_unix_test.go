@@ -43,7 +43,7 @@ func testStopped(t *testing.T, cfg redis.Config, servers ...*server) {
 	eventually(t, "Redis answers", find) // so that there are connections that break
 	signal := func(sig os.Signal) {
 		for _, s := range servers {
-			if err := s.cmd.Process.Signal(sig); err != nil {
+			if err := s.Cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
 		}

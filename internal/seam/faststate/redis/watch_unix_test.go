@@ -78,10 +78,10 @@ func take(ctx context.Context, c *redis.Client, key string) error {
 // halt stops a server until the function that it returns is called, or the test ends.
 func halt(t *testing.T, s *server) (goOn func()) {
 	t.Helper()
-	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := s.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	goOn = func() { _ = s.cmd.Process.Signal(syscall.SIGCONT) }
+	goOn = func() { _ = s.Cmd.Process.Signal(syscall.SIGCONT) }
 	t.Cleanup(goOn)
 	return goOn
 }

@@ -39,14 +39,14 @@ func TestDiagnose(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = furnish(s.url)
-		s.kill()
+		s.Kill()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if s, err = start(program(t), dir, "--readonly"); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(s.kill)
+		t.Cleanup(s.Kill)
 		cfg.Endpoint = s.url
 	}
 	tests := []struct {

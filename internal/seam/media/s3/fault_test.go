@@ -55,7 +55,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.kill)
+	t.Cleanup(s.Kill)
 	if err := furnish(s.url); err != nil {
 		t.Fatal(err)
 	}
@@ -69,8 +69,8 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	again := s.cmd.Args
-	s.kill()
+	again := s.Cmd.Args
+	s.Kill()
 	if _, err := io.ReadAll(r); !fault.IsReason(err, fault.Overloaded) {
 		t.Errorf("Read without a store = %v; want %s", err, fault.Overloaded)
 	}

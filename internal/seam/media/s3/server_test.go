@@ -1,14 +1,12 @@
 package s3_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +19,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/freeport"
+	"github.com/oceanchat/oceanchat/internal/freeport/servertest"
 	"github.com/oceanchat/oceanchat/internal/seam/media/s3"
 )
 
@@ -38,11 +37,9 @@ const (
 
 // server is a versitygw, a whole S3 server over a folder.
 type server struct {
+	servertest.Server
+
 	url string
-	out bytes.Buffer
-	cmd *exec.Cmd
-	// guard ends the server when this process ends in any other way than by kill: it waits for its input to close.
-	guard *exec.Cmd
 }
 
 // shared is the server that tests use which do it no harm.
@@ -56,7 +53,9 @@ var shared struct {
 // TestMain ends the server that tests share.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	shared.s.kill()
+	if shared.s != nil {
+		shared.s.Kill()
+	}
 	_ = os.RemoveAll(shared.dir)
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
@@ -76,7 +75,7 @@ func program(t *testing.T) string {
 		bin, err = exec.LookPath("versitygw")
 	}
 	if err != nil {
-		t.Skip("no versitygw: make versitygw")
+		t.Skip("no versitygw: make versitygw") // .ci/run makes it, and fails on a skip
 	}
 	return bin
 }
@@ -102,30 +101,14 @@ func start(bin, dir string, args ...string) (*server, error) {
 		if err = s.run(exec.Command(bin, all...)); err == nil {
 			return s, nil
 		}
-		s.kill()
+		s.Kill()
 	}
 	return nil, err
 }
 
 func (s *server) run(cmd *exec.Cmd) error {
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
-	cmd.Stdout, cmd.Stderr = &s.out, &s.out
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	s.cmd = cmd
-	s.guard = exec.Command("sh", "-c", `read x; kill -9 "$0"`, strconv.Itoa(cmd.Process.Pid))
-	if _, err := s.guard.StdinPipe(); err != nil {
-		return err
-	}
-	if err := s.guard.Start(); err != nil {
-		s.guard = nil // no shell, no guard
-	}
-	if err := poll(s.health); err != nil {
-		s.kill()
-		return fmt.Errorf("versitygw does not answer: %w: %s", err, s.out.String())
-	}
-	return nil
+	return s.Run(cmd, s.health)
 }
 
 func (s *server) health() error {
@@ -135,31 +118,6 @@ func (s *server) health() error {
 	}
 	defer http.DefaultClient.CloseIdleConnections()
 	return resp.Body.Close()
-}
-
-// poll repeats f for some time until it succeeds.
-func poll(f func() error) error {
-	end := time.Now().Add(20 * time.Second)
-	for {
-		err := f()
-		if err == nil || time.Now().After(end) {
-			return err
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-}
-
-func (s *server) kill() {
-	if s == nil || s.cmd == nil {
-		return
-	}
-	if s.guard != nil {
-		_ = s.guard.Process.Kill()
-		_ = s.guard.Wait()
-	}
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
-	s.cmd = nil
 }
 
 // local returns the settings for the shared server, with a prefix that no other test uses.
