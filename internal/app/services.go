@@ -244,21 +244,7 @@ func buildMessage(ctx context.Context, h *hall, log *slog.Logger) (service, erro
 		}
 	}
 	svc := message.New(h.cfg.Message, deps, log)
-	h.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "oceanchat", Subsystem: "message", Name: "partitions",
-		Help: "Partitions of the log whose messages come to this instance.",
-	}, func() float64 {
-		if partitions, _ := svc.Shared(); deps.Affinity != nil {
-			return float64(partitions)
-		}
-		return float64(h.seams.partitions)
-	}), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "oceanchat", Subsystem: "message", Name: "other_instances",
-		Help: "Other instances of message that this one hears.",
-	}, func() float64 {
-		_, others := svc.Shared()
-		return float64(others)
-	}))
+	h.reg.MustRegister(svc.Gauges(h.seams.partitions)...)
 	return svc, nil
 }
 

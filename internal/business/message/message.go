@@ -130,15 +130,6 @@ func (s *Service) runLog(ctx context.Context, ready func()) error {
 	return nil
 }
 
-// Shared tells how many partitions' sends come to this instance, and how many other instances it knows; 0 and 0 if it is
-// the only one.
-func (s *Service) Shared() (partitions, others int) {
-	if s.affinity == nil {
-		return 0, 0
-	}
-	return int(s.affinity.mine.Load()), int(s.affinity.others.Load())
-}
-
 // SignalSubject carries flowv1.Signal to pusher-realtime.
 const SignalSubject = "oc.signal"
 
