@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -160,20 +158,6 @@ func ended(p *local.Process) error {
 	code, err := p.Terminate()
 	if err == nil && code != 0 {
 		err = fmt.Errorf("%s ended with code %d", p.Name, code)
-	}
-	return err
-}
-
-// empty deletes what is in a directory.
-func empty(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err == nil && len(files) == 0 {
-		err = fmt.Errorf("%s is empty already", dir)
-	}
-	for _, f := range files {
-		if err == nil {
-			err = os.RemoveAll(f)
-		}
 	}
 	return err
 }

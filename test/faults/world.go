@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 
 // world is a server, one process or a cluster, and people who talk over it.
 type world struct {
-	dir    string
 	single *local.Process // nil: a cluster
 	parts  *local.Parts
 	*local.Services
@@ -31,7 +29,7 @@ type world struct {
 var linked = []string{"ws-gateway", "message", "orchestrator", "persistence", "pusher-realtime"}
 
 func newWorld(ctx context.Context, f flags, dir string, log io.Writer) (_ *world, err error) {
-	w := &world{dir: dir, links: map[string]*local.Link{}}
+	w := &world{links: map[string]*local.Link{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -154,15 +152,13 @@ func (w *world) close() error {
 	return errors.Join(errs...)
 }
 
-// emptyRedis kills Redis, takes its files away and starts it again.
+// emptyRedis kills Redis and starts it a while later, with nothing.
 func (w *world) emptyRedis(ctx context.Context, away time.Duration) error {
-	redis := w.parts.Redis
-	redis.Kill()
-	if err := empty(filepath.Join(w.dir, "redis")); err != nil {
+	if err := w.parts.EmptyRedis(); err != nil {
 		return err
 	}
 	if err := sleep(ctx, away); err != nil {
 		return err
 	}
-	return again(ctx, redis)
+	return again(ctx, w.parts.Redis)
 }

@@ -119,6 +119,11 @@ func (f *Fleet) logs(ctx context.Context) (map[string][]history.Entry, error) {
 	return logs, err
 }
 
+// Seen is an entry as the checker wants it.
+func Seen(e client.Entry) history.Entry {
+	return history.Entry{Conversation: e.ConversationID, Seq: e.Seq, MessageID: e.MessageID, ClientMsgID: e.ClientMsgID, Sender: e.SenderID}
+}
+
 // Log reads a conversation from its start to its end, as u sees it.
 func Log(ctx context.Context, u *client.User, conversation string) ([]history.Entry, error) {
 	var out []history.Entry
@@ -133,7 +138,7 @@ func Log(ctx context.Context, u *client.User, conversation string) ([]history.En
 			return nil, fmt.Errorf("read %s after %d: %w", conversation, after, err)
 		}
 		for _, e := range page.Entries {
-			out = append(out, history.Entry{Conversation: e.ConversationID, Seq: e.Seq, MessageID: e.MessageID, ClientMsgID: e.ClientMsgID, Sender: e.SenderID})
+			out = append(out, Seen(e))
 		}
 		more, after = page.HasMore, page.ToSeq
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -138,7 +136,7 @@ func TestRedisComesBackEmpty(t *testing.T) {
 	if _, _, err := b.NextEntry(within(t, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	emptyRedis(t, parts.Redis)
+	emptyRedis(t, parts)
 	n := 0
 	eventually(t, "a message arrives on the old connection", func() bool {
 		n++
@@ -166,23 +164,13 @@ func TestRedisComesBackEmpty(t *testing.T) {
 	}
 }
 
-// emptyRedis kills Redis, takes its files away and starts it again.
-func emptyRedis(t *testing.T, redis *local.Process) {
+// emptyRedis kills Redis and starts it again with nothing.
+func emptyRedis(t *testing.T, parts *local.Parts) {
 	t.Helper()
-	redis.Kill()
-	files, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(redis.Log)), "redis", "*"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no files of Redis: %v", err)
-	}
-	for _, f := range files {
-		if err := os.RemoveAll(f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := redis.Start(); err != nil {
+	if err := parts.EmptyRedis(); err != nil {
 		t.Fatal(err)
 	}
-	if err := redis.Ready(within(t, 20*time.Second)); err != nil {
+	if err := parts.Redis.Restart(within(t, 20*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/oceanchat/oceanchat/test/client"
+	"github.com/oceanchat/oceanchat/test/fleet"
 	"github.com/oceanchat/oceanchat/test/history"
 )
 
@@ -87,13 +87,7 @@ func TestKill9(t *testing.T) {
 	}
 }
 
-func direct(a, b *client.User) string {
-	x, y := a.ID, b.ID
-	if y < x {
-		x, y = y, x
-	}
-	return "d~" + x + "~" + y
-}
+func direct(a, b *client.User) string { return fleet.Direct(a.ID, b.ID) }
 
 // talk sends until ctx ends. Errors are expected: the server is being killed.
 func (k *talker) talk(ctx context.Context, t *testing.T, check *history.Checker) {
@@ -161,33 +155,17 @@ func (k *talker) listen(conn *client.Conn, check *history.Checker) {
 			return
 		}
 		k.received.Add(1)
-		check.Received(k.user.Username+"'s connection", seen(e))
+		check.Received(k.user.Username+"'s connection", fleet.Seen(e))
 		_ = conn.Send(client.Object{"jsonrpc": "2.0", "method": "ack", "params": client.Object{"n": n}})
 	}
-}
-
-func seen(e client.Entry) history.Entry {
-	return history.Entry{Conversation: e.ConversationID, Seq: e.Seq, MessageID: e.MessageID, ClientMsgID: e.ClientMsgID, Sender: e.SenderID}
 }
 
 // readAll reads a log from its start by query.entries.
 func readAll(t *testing.T, u *client.User, conversation string) []history.Entry {
 	t.Helper()
-	var out []history.Entry
-	for after, more := uint64(0), true; more; {
-		var page struct {
-			Entries []client.Entry
-			ToSeq   uint64
-			HasMore bool
-		}
-		err := u.Do(within(t, 20*time.Second), "GET", fmt.Sprintf("/conversations/%s/entries?afterSeq=%d&limit=100", conversation, after), nil, &page)
-		if err != nil {
-			t.Fatalf("read %s after %d: %v", conversation, after, err)
-		}
-		for _, e := range page.Entries {
-			out = append(out, seen(e))
-		}
-		more, after = page.HasMore, page.ToSeq
+	out, err := fleet.Log(within(t, fleetWait), u, conversation)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return out
 }

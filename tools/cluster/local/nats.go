@@ -137,24 +137,37 @@ func get(ctx context.Context, url string) error {
 
 // purge deletes all that JetStream keeps for a tenant, so that it can be used again.
 func (p *Parts) purge(ctx context.Context, t *tenant) error {
+	if err := p.order(ctx, p.system, "$JS.API.ACCOUNT.PURGE."+t.Name); err != nil {
+		return fmt.Errorf("empty the NATS account %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+// DeleteStream deletes a stream of JetStream with all that is in it, as an operator does by mistake.
+func (s *Services) DeleteStream(ctx context.Context, name string) error {
+	if err := s.parts.order(ctx, s.tenant.secretUser, "$JS.API.STREAM.DELETE."+name); err != nil {
+		return fmt.Errorf("delete stream %s: %w", name, err)
+	}
+	return nil
+}
+
+// order has JetStream do something, by way of the first server that says it is done or begun.
+func (p *Parts) order(ctx context.Context, u secretUser, subject string) error {
 	var err error
 	for _, n := range p.NATS {
 		var answer []byte
-		if answer, err = request(ctx, n.Addr, p.system, "$JS.API.ACCOUNT.PURGE."+t.Name, ""); err != nil {
+		if answer, err = request(ctx, n.Addr, u, subject, ""); err != nil {
 			continue // the next may live
 		}
-		var purged struct {
-			Initiated bool
-			Error     *struct{ Description string }
-		}
-		if err = json.Unmarshal(answer, &purged); err == nil && !purged.Initiated {
-			err = fmt.Errorf("refused: %+v", purged.Error)
+		var got struct{ Success, Initiated bool }
+		if err = json.Unmarshal(answer, &got); err == nil && !got.Success && !got.Initiated {
+			err = fmt.Errorf("refused: %s", answer)
 		}
 		if err == nil {
 			return nil
 		}
 	}
-	return fmt.Errorf("empty the NATS account %s: %w", t.Name, err)
+	return err
 }
 
 // secret returns a password that nobody guesses, of letters and digits only.

@@ -46,6 +46,19 @@ func (p *Parts) prepareRedis() error {
 	return nil
 }
 
+// EmptyRedis kills Redis and takes its files away; started again it knows nothing.
+func (p *Parts) EmptyRedis() error {
+	p.Redis.Kill()
+	files, err := filepath.Glob(filepath.Join(p.o.Dir, "redis", "*"))
+	if err == nil && len(files) == 0 {
+		err = errors.New("there are no files of Redis")
+	}
+	for _, f := range files {
+		err = errors.Join(err, os.RemoveAll(f))
+	}
+	return err
+}
+
 // pings asks Redis whether it answers: while it reads its files it does not.
 func pings(ctx context.Context, addr, password string) error {
 	return ask(ctx, addr, password, "+PONG", "PING")

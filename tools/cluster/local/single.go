@@ -2,8 +2,6 @@ package local
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"path/filepath"
 	"slices"
 )
@@ -35,27 +33,4 @@ func Single(ctx context.Context, o Options, env, args []string) (*Process, error
 		"OCEANCHAT_HTTP_ADDR=" + one.HTTP, "OCEANCHAT_TCP_ADDR=" + one.TCP, "OCEANCHAT_OPS_ADDR=" + one.Ops,
 	}, env)
 	return one, nil
-}
-
-// DeleteStream deletes a stream of JetStream with all that is in it, as an operator does by mistake.
-func (s *Services) DeleteStream(ctx context.Context, name string) error {
-	var answer []byte
-	var err error
-	for _, n := range s.parts.NATS { // the first that answers
-		answer, err = request(ctx, n.Addr, secretUser{s.tenant.User, s.tenant.Password}, "$JS.API.STREAM.DELETE."+name, "")
-		if err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("delete stream %s: %w", name, err)
-	}
-	var got struct {
-		Success bool
-		Error   *struct{ Description string }
-	}
-	if err := json.Unmarshal(answer, &got); err != nil || !got.Success {
-		return fmt.Errorf("delete stream %s: %s", name, answer)
-	}
-	return nil
 }
