@@ -52,8 +52,9 @@ type Responder struct {
 // Requests is request and reply by core NATS: nothing is stored, and nothing is sent twice. Implementations are safe
 // for concurrent use and keep no argument of Request after it returned.
 type Requests interface {
-	// Request sends r to one responder of subject and returns its answer; it waits until ctx ends, which should have a
-	// deadline, as an answer may be lost.
+	// Request sends r to one responder of subject and returns its answer; it waits until ctx ends, or until nothing was heard of the
+	// responder for seconds: while it handles a request it gives signs of life, so its death, or the loss of its answer, is noticed long
+	// before a deadline. A responder of a version that gives none has those seconds to answer.
 	Request(ctx context.Context, subject string, r Envelope) (Envelope, error)
 	// Respond begins to answer requests. When it returns, requests that are sent from now on arrive; while the connection
 	// is down, once it is up again. stop takes no new ones, lets those that have arrived be handled, and returns when all

@@ -53,6 +53,8 @@ type Backbone struct {
 	logs map[int]*stream
 
 	reconnects reconnects
+	inbox      inbox
+	signEvery  time.Duration
 }
 
 var _ backbone.Backbone = (*Backbone)(nil)
@@ -67,7 +69,7 @@ func New(conn *nats.Conn, cfg Config, log *slog.Logger) (*Backbone, error) {
 	if cfg.LogMaxBytes <= 0 {
 		cfg.LogMaxBytes = 10 << 30
 	}
-	b := &Backbone{cfg: cfg, conn: conn, js: j, log: log, logs: map[int]*stream{}}
+	b := &Backbone{cfg: cfg, conn: conn, js: j, log: log, logs: map[int]*stream{}, inbox: inbox{silence: silence}, signEvery: signEvery}
 	b.reconnects.watch(conn)
 	return b, nil
 }

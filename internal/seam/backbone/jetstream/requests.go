@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -29,13 +30,19 @@ var _ backbone.Requests = (*Backbone)(nil)
 
 // Request implements backbone.Requests.
 func (b *Backbone) Request(ctx context.Context, subject string, r backbone.Envelope) (backbone.Envelope, error) {
-	if !b.conn.IsConnected() { // the driver would refuse it too, but keep its inbox for ever
+	if !b.conn.IsConnected() {
 		return backbone.Envelope{}, fmt.Errorf("request to %s: connection is %s: %w", subject, b.conn.Status(), backbone.ErrRefused)
 	}
 	if most := b.conn.MaxPayload(); int64(len(r.Data)) > most {
 		return backbone.Envelope{}, fmt.Errorf("request to %s: %d bytes; the server takes %d: %w", subject, len(r.Data), most, backbone.ErrRefused)
 	}
-	m, err := b.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Header: nats.Header(r.Header), Data: r.Data})
+	header := make(nats.Header, len(r.Header)+1)
+	maps.Copy(header, r.Header)
+	header.Set(headerSigns, "1")
+	m, err := b.inbox.request(ctx, b.conn, &nats.Msg{Subject: subject, Header: header, Data: r.Data})
+	if err == nil && nobodyThere(m) {
+		err = nats.ErrNoResponders
+	}
 	if err != nil {
 		return backbone.Envelope{}, fmt.Errorf("request to %s: %w", subject, requestError(err))
 	}
@@ -120,7 +127,9 @@ func (d *responder) handle(m *nats.Msg) {
 		<-d.free
 		d.calls.Done()
 	}()
+	done := d.b.signsOf(m)
 	a := d.Handle(backbone.Envelope{Header: backbone.Header(m.Header), Data: m.Data})
+	done()
 	err := d.b.conn.PublishMsg(&nats.Msg{Subject: m.Reply, Header: nats.Header(a.Header), Data: a.Data})
 	if errors.Is(err, nats.ErrMaxPayload) {
 		d.b.log.Error("answer is larger than the server's max_payload", "subject", m.Subject, "bytes", len(a.Data))

@@ -168,7 +168,7 @@ func TestRespondStops(t *testing.T) {
 			}
 		})
 	}
-	for served[0].Load() < 50 || served[1].Load() < 50 {
+	for ctx.Err() == nil && (served[0].Load() < 50 || served[1].Load() < 50) {
 		pause(ctx, time.Millisecond)
 	}
 	stop(ctx)
@@ -257,4 +257,54 @@ func dialURL(t *testing.T, url string) *nats.Conn {
 	}
 	t.Cleanup(conn.Close)
 	return conn
+}
+
+// Whoever takes a request and dies, hangs or is cut off is noticed by its silence, long before the caller's deadline.
+func TestRequestToTheDead(t *testing.T) {
+	t.Parallel()
+	caller, other, _ := requesters(t)
+	caller.inbox.silence = 300 * time.Millisecond
+	other.signEvery = 20 * time.Millisecond
+	entered, free := make(chan struct{}), make(chan struct{})
+	defer close(free)
+	respond(t, other, backbone.Responder{Subject: "oc.x", Group: "g", Handle: func(r backbone.Envelope) backbone.Envelope {
+		close(entered)
+		<-free
+		return r
+	}})
+	ctx, got := seconds(t, 60), make(chan error, 1)
+	go func() {
+		_, err := caller.Request(ctx, "oc.x", backbone.Envelope{})
+		got <- err
+	}()
+	<-entered
+	other.conn.Close()
+	if err := <-got; !errors.Is(err, errSilent) {
+		t.Errorf("Request whose responder is gone = %v; want %v", err, errSilent)
+	}
+}
+
+// A request that takes many times the silence is waited for, as its responder gives signs of life; and a caller that does not know of signs gets none.
+func TestLongRequest(t *testing.T) {
+	t.Parallel()
+	caller, other, _ := requesters(t)
+	caller.inbox.silence = 300 * time.Millisecond
+	other.signEvery = 20 * time.Millisecond
+	respond(t, other, backbone.Responder{Subject: "oc.x", Handle: func(r backbone.Envelope) backbone.Envelope {
+		pause(t.Context(), 6*caller.inbox.silence)
+		return r
+	}})
+	ctx := seconds(t, 60)
+	if got, err := caller.Request(ctx, "oc.x", backbone.Envelope{Data: []byte("done")}); err != nil || string(got.Data) != "done" {
+		t.Errorf("Request that takes long = %s, %v; want its answer", got.Data, err)
+	}
+	m, err := caller.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: "oc.x", Data: []byte("old")})
+	if err != nil || string(m.Data) != "old" {
+		t.Errorf("request of an older version = %v, %v; want its answer and nothing before it", m, err)
+	}
+	caller.inbox.mu.Lock()
+	defer caller.inbox.mu.Unlock()
+	if n := len(caller.inbox.waiting); n != 0 {
+		t.Errorf("%d requests are remembered after their answers; want 0", n)
+	}
 }
