@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -318,6 +319,43 @@ func TestLogBehindDatabase(t *testing.T) {
 				t.Errorf("the next entry = seq %d, ordinal %d; want 7, 7", r.Seq, r.Ordinal)
 			}
 			d.store(t, s, uint64(len(s.msgs)))
+		})
+	}
+}
+
+// L7: a database that was put back from a back-up is caught up from the log, if the log still has what it lacks. If it was purged, numbers
+// would be given again: the start is refused.
+func TestDatabaseBehindLog(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		purged uint64
+		want   bool // it starts
+	}{
+		{"the log has it all", 0, true},
+		{"up to where the database stands", 3, true},
+		{"one is missing", 4, false},
+		{"all is purged", 6, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, d := newStream("a"), newDatabase()
+			l, stop := open(t, s, d, nil)
+			for i := range 6 {
+				appendText(t, l, fmt.Sprint("m", i))
+			}
+			d.store(t, s, 3)
+			stop()
+			s.purge(tt.purged)
+			if !tt.want {
+				err := convlog.New(convlog.Defaults(1), []backbone.Log{s}, d, slog.New(slog.DiscardHandler), nil).Run(t.Context(), func() {})
+				if err == nil || !strings.Contains(err.Error(), "oceanchat recover") {
+					t.Errorf("Run = %v; want an error that says what to do", err)
+				}
+				return
+			}
+			l, _ = open(t, s, d, nil)
+			if r := appendText(t, l, "after"); r.Seq != 7 || r.Ordinal != 7 {
+				t.Errorf("the next entry = seq %d, ordinal %d; want 7, 7", r.Seq, r.Ordinal)
+			}
 		})
 	}
 }

@@ -18,6 +18,9 @@ import (
 // errPurged says that messages were purged while they were about to be read. Another try passes them.
 var errPurged = errors.New("convlog: messages were purged while they were read")
 
+// errGap says that the database stands before the log.
+var errGap = errors.New("convlog: entries are missing between the database and the log: an older back-up of the database was put back; put back a newer one, or see 'oceanchat recover'")
+
 // partition is one stream with its fold and its appender. The loop goroutine alone publishes and folds.
 type partition struct {
 	cfg    Config
@@ -122,7 +125,7 @@ func (p *partition) reconcile(ctx context.Context) (backbone.LogInfo, Mark, erro
 			}
 		}
 		if fits(mark, info) {
-			return info, mark, nil
+			return info, mark, p.reaches(ctx, mark, info)
 		}
 		to, raise := Mark{Incarnation: info.Incarnation}, mark != Mark{}
 		if mark.Incarnation == info.Incarnation {
@@ -140,6 +143,22 @@ func (p *partition) reconcile(ctx context.Context) (backbone.LogInfo, Mark, erro
 				"log", info.Last, "stored", mark.Position, "incarnation", info.Incarnation)
 		}
 	}
+}
+
+// reaches refuses a log of which more was purged than is stored. The writer never purges that much, so the database is an
+// older one than the log has seen: between the two, entries are missing, and others' numbers would be given again (L7).
+func (p *partition) reaches(ctx context.Context, mark Mark, info backbone.LogInfo) error {
+	for mark.Position+1 < info.First {
+		now, err := p.stored.Mark(ctx, p.index)
+		if err != nil {
+			return fmt.Errorf("read the writer's mark: %w", err)
+		}
+		if now.Incarnation != mark.Incarnation || now.Position <= mark.Position {
+			return fmt.Errorf("%w: it begins at %d, stored is up to %d", errGap, info.First, mark.Position)
+		}
+		mark = now // it was stored, and then purged, after the mark was read
+	}
+	return nil
 }
 
 // foldFrom returns the first position to fold: what is not stored, enough for the remembered ids, and the last message, by
