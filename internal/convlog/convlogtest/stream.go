@@ -138,7 +138,10 @@ func (s *Stream) Floor(_ context.Context, reader string) (uint64, error) {
 func (s *Stream) Purge(_ context.Context, upTo uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for ; s.purged < min(upTo, uint64(len(s.msgs))); s.purged++ {
+	for uint64(len(s.msgs)) < upTo {
+		s.msgs = append(s.msgs, backbone.Message{Seq: uint64(len(s.msgs)) + 1})
+	}
+	for ; s.purged < upTo; s.purged++ {
 		s.bytes -= uint64(len(s.msgs[s.purged].Data))
 		s.msgs[s.purged].Data = nil
 	}

@@ -59,7 +59,7 @@ type Log interface {
 	// not exist. It may lag behind what Handle finished, it is never ahead of it.
 	Floor(ctx context.Context, reader string) (uint64, error)
 	// Purge removes the messages with a sequence of upTo and below; sequences are never reused.
-	// What is gone already is no error.
+	// What is gone already is no error. Beyond Last it also makes upTo the Last: the log goes on behind it.
 	Purge(ctx context.Context, upTo uint64) error
 }
 

@@ -69,6 +69,7 @@ func Test(t *testing.T, open Opener) {
 	t.Run("Log", func(t *testing.T) { testLog(t, open) })
 	t.Run("Follow", func(t *testing.T) { testFollow(t, open) })
 	t.Run("Queue", func(t *testing.T) { testQueue(t, open) })
+	t.Run("Keeper", func(t *testing.T) { testKeeper(t, open) })
 	t.Run("Signals", func(t *testing.T) { testSignals(t, open) })
 }
 

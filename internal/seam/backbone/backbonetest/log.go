@@ -216,6 +216,15 @@ func testPurge(t *testing.T, l backbone.Log) {
 		t.Errorf("Info of an emptied log = %+v; want First 11, Last 10", i)
 	}
 	fill(t, l, 10, 1)
+	if err := l.Purge(t.Context(), 500); err != nil {
+		t.Fatalf("Purge(500) = %v", err)
+	}
+	if i := info(t, l); i.First != 501 || i.Last != 500 {
+		t.Errorf("Info of a log purged beyond its end = %+v; want First 501, Last 500", i)
+	}
+	_, err = l.Append(t.Context(), []byte("x"), 11)
+	wantErr(t, "Append behind the old end", err, backbone.ErrConflict)
+	fill(t, l, 500, 2)
 }
 
 func testPurgeReading(t *testing.T, l backbone.Log) {

@@ -59,6 +59,33 @@ func (s *Server) Queue(ctx context.Context, name backbone.QueueName) (backbone.Q
 	return &guardedQueue{Queue: q, s: s}, nil
 }
 
+// Logs implements backbone.Keeper.
+func (s *Server) Logs(ctx context.Context) (map[int]int, error) {
+	js, err := s.running()
+	if err != nil {
+		return nil, err
+	}
+	return js.Logs(ctx)
+}
+
+// Declare implements backbone.Keeper.
+func (s *Server) Declare(ctx context.Context, partition, of int) error {
+	js, err := s.running()
+	if err != nil {
+		return err
+	}
+	return js.Declare(ctx, partition, of)
+}
+
+// Drop implements backbone.Keeper.
+func (s *Server) Drop(ctx context.Context, partition int) error {
+	js, err := s.running()
+	if err != nil {
+		return err
+	}
+	return js.Drop(ctx, partition)
+}
+
 // Publish implements backbone.Backbone.
 func (s *Server) Publish(subject string, data []byte) error {
 	js, err := s.running()

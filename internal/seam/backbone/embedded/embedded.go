@@ -75,7 +75,10 @@ type life struct {
 	over   chan struct{} // closed when the next life has begun, or Run ends
 }
 
-var _ backbone.Backbone = (*Server)(nil)
+var (
+	_ backbone.Backbone = (*Server)(nil)
+	_ backbone.Keeper   = (*Server)(nil)
+)
 
 // errNotRunning is the answer before Run is ready and after it returned.
 var errNotRunning = errors.New("backbone: the embedded server is not running")
