@@ -8,17 +8,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/oceanchat/oceanchat/internal/command"
+	"github.com/oceanchat/oceanchat/internal/command/backup"
 	"github.com/oceanchat/oceanchat/internal/command/bench"
 	"github.com/oceanchat/oceanchat/internal/command/chat"
 	"github.com/oceanchat/oceanchat/internal/command/dev"
 	"github.com/oceanchat/oceanchat/internal/command/doctor"
+	"github.com/oceanchat/oceanchat/internal/command/recovery"
 	"github.com/oceanchat/oceanchat/internal/command/trace"
 	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/obs"
@@ -34,7 +34,9 @@ var commands = map[string]func(context.Context, command.Call) int{
 	"dev":   dev.Command(openSeeding),
 	"trace": trace.Main,
 
-	"doctor": doctor.Command(planDoctor),
+	"doctor":  doctor.Command(planDoctor),
+	"backup":  backup.Command(copyDatabase),
+	"recover": recovery.Command(openRecovery),
 }
 
 // others are the variables that commands read; they may be set where the server is started, too.
@@ -178,10 +180,12 @@ Usage:
   oceanchat config check        check the configuration and say what is wrong
   oceanchat config defaults     print every setting with its default, as YAML
   oceanchat config doc          print the same as a page of the documentation
+  oceanchat backup --to FILE    copy what one process keeps, while it runs
   oceanchat bench               measure a server and keep the account of every message ('--help' tells more)
   oceanchat chat --user NAME    log in and talk from the terminal ('--help' tells more)
   oceanchat dev seed            fill a data directory, or a cluster, with users, friends and groups ('--help' tells more)
   oceanchat doctor [TARGET...]  try everything that targets depend on, and say what is wrong ('--help' tells more)
+  oceanchat recover             compare the log with the database after a loss, and mend it ('--help' tells more)
   oceanchat trace MESSAGE-ID    show where a message went, stage by stage ('--help' tells more)
   oceanchat version             print the version
   oceanchat --help              print this
@@ -195,26 +199,6 @@ Settings come from defaults, a file (--config FILE), the environment and flags; 
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
-	}
-	return nil
-}
-
-// keepPartitions refuses another number of partitions than the data were made with: conversations would be looked for
-// in other streams than the ones that hold what is not stored yet.
-func keepPartitions(dir string, n int) error {
-	path := filepath.Join(dir, "partitions")
-	old, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		if err := os.WriteFile(path, fmt.Appendln(nil, n), 0o600); err != nil {
-			return fmt.Errorf("note the number of partitions: %w", err)
-		}
-		return nil
-	case err != nil:
-		return fmt.Errorf("read the number of partitions: %w", err)
-	case strings.TrimSpace(string(old)) != strconv.Itoa(n):
-		return fmt.Errorf("log.partitions is %d, but the data in %s were made with %s; changing it is not supported yet",
-			n, dir, strings.TrimSpace(string(old)))
 	}
 	return nil
 }

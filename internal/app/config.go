@@ -95,7 +95,7 @@ type Ops struct {
 // Log configures the conversation log.
 type Log struct {
 	Sync       string        `yaml:"sync" default:"always" enum:"always,interval" doc:"always: an acknowledged message survives a power cut. interval: it survives the death of the process only."`
-	Partitions int           `yaml:"partitions" default:"0" max:"256" doc:"Streams that conversations are spread over; 0 means 1 in one process and 16 in a cluster. Do not change it on data that exists."`
+	Partitions int           `yaml:"partitions" default:"0" max:"256" doc:"Streams that conversations are spread over; 0 means 1 in one process and 16 in a cluster. On data that exist 'oceanchat recover' changes it."`
 	Pace       time.Duration `yaml:"pace" default:"0s" max:"100ms" doc:"Least time between two publishes of a partition; trades latency for CPU."`
 	IDs        int           `yaml:"ids" default:"250000" min:"1000" doc:"clientMsgIds that a partition remembers at most. One is remembered for 10 minutes, if no more than half as many come after it."`
 	MaxBytes   config.Bytes  `yaml:"max_bytes" default:"10GiB" min:"1MiB" doc:"Space of a partition; all together never more than half the disk. When it is full, sends fail with LOG_FULL."`

@@ -25,7 +25,7 @@ const (
 // openEmbedded opens the seams' embedded side: everything in this process.
 func openEmbedded(cfg *Config, log *slog.Logger) (*seams, error) {
 	partitions := cfg.Log.partitions(false)
-	db, err := sqlite.Open(filepath.Join(cfg.DataDir, "oceanchat.db"))
+	db, err := sqlite.Open(filepath.Join(cfg.DataDir, databaseFile))
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}

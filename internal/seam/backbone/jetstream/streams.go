@@ -53,7 +53,7 @@ func (b *Backbone) logConfig(partition int) js.StreamConfig {
 func (b *Backbone) checkPartitions(s js.Stream) error {
 	have := s.CachedInfo().Config.Metadata[partitionsKey]
 	if want := strconv.Itoa(b.cfg.Partitions); b.cfg.Partitions > 0 && have != "" && have != want {
-		return fmt.Errorf("the log was made with %s partitions, log.partitions is %s; changing it is not supported yet", have, want)
+		return fmt.Errorf("the log was made with %s partitions, log.partitions is %s: 'oceanchat recover --cluster --partitions %s' changes it", have, want, want)
 	}
 	return nil
 }
