@@ -43,7 +43,7 @@ GEN_TOOLS := $(BUF_TOOL) \
 	$(BIN)/.protoc-gen-grpc-gateway@$(PROTOC_GEN_GATEWAY)
 LINT_TOOL := $(BIN)/.golangci-lint@$(GOLANGCI_VERSION)
 
-.PHONY: help build test faults conformance cluster helm versitygw lint fmt gen fuzz bench docs
+.PHONY: help build test faults conformance cluster helm versitygw lint breaking released fmt gen fuzz bench docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -101,6 +101,14 @@ versitygw: $(BIN)/.versitygw@$(VERSITYGW_VERSION) ## install versitygw, an S3 se
 lint: $(BUF_TOOL) $(LINT_TOOL) ## buf lint and golangci-lint
 	$(BIN)/buf lint
 	GOLANGCI_LINT_CACHE=$(BIN)/lint-cache $(BIN)/golangci-lint run $(PKG)
+
+breaking: $(BUF_TOOL) ## what the last release writes and reads must stay: api/ against its image, api/released.binpb
+	$(BIN)/buf breaking api --against api/released.binpb
+
+released: $(BUF_TOOL) ## right after a release is tagged: make its image and note its commit
+	git diff --exit-code HEAD -- api
+	$(BIN)/buf build api --exclude-source-info -o api/released.binpb
+	git rev-parse HEAD > test/upgrade/BASE
 
 fmt: $(BUF_TOOL) $(LINT_TOOL) ## format Go code and .proto files
 	$(BIN)/buf format -w api
