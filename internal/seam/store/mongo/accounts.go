@@ -35,6 +35,7 @@ type accountDoc struct {
 	Hash      string        `bson:"h"`
 	CreatedAt bson.DateTime `bson:"t"`
 	Wait      waiting       `bson:",inline"`
+	Later     later         `bson:",inline"`
 }
 
 func (d *accountDoc) rev() *revision { return &d.Rev }

@@ -133,6 +133,10 @@ type revision struct {
 	V   int64  `bson:"v"` // counts changes
 }
 
+// later holds the fields of a document that this version does not know. What edit changes is written as a whole: without
+// them an older version beside a newer one would delete what that one wrote (invariant 10).
+type later map[string]bson.RawValue
+
 // errSame says that a change has nothing to change. edit then writes nothing.
 var errSame = errors.New("mongo: nothing to change")
 

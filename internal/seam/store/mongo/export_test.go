@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -81,4 +82,48 @@ func with(ctx context.Context, uri string, fn func(*mongo.Database) error) error
 func Tuned(cfg Config, tune func(*options.ClientOptions)) Config {
 	cfg.tune = tune
 	return cfg
+}
+
+// laterFields are fields that no version has, by the collection whose documents a newer version gives them to.
+var laterFields = map[string][]string{
+	accounts:  {"zz", "ev.0.zz"},
+	sessions:  {"zz", "s.0.zz", "ev.0.zz"},
+	profiles:  {"zz"},
+	relations: {"zz", "a.zz", "b.zz"},
+}
+
+// AddLater gives every document of laterFields those fields.
+func AddLater(ctx context.Context, uri string) error {
+	return with(ctx, uri, func(data *mongo.Database) error {
+		var errs []error
+		for name, fields := range laterFields {
+			for _, f := range fields {
+				res, err := data.Collection(name).UpdateMany(ctx, bson.D{}, set(where(f, bson.D{{Key: "deep", Value: "x"}})))
+				if err == nil && res.ModifiedCount == 0 {
+					err = fmt.Errorf("%s has no document", name)
+				}
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// WithoutLater names the fields of AddLater that are not there any more.
+func WithoutLater(ctx context.Context, uri string) (lost []string, err error) {
+	err = with(ctx, uri, func(data *mongo.Database) error {
+		for name, fields := range laterFields {
+			for _, f := range fields {
+				n, err := data.Collection(name).CountDocuments(ctx, where(f+".deep", bson.D{{Key: "$ne", Value: "x"}}))
+				if err != nil {
+					return err
+				}
+				if n > 0 {
+					lost = append(lost, name+"."+f)
+				}
+			}
+		}
+		return nil
+	})
+	return lost, err
 }

@@ -28,6 +28,7 @@ type (
 		N       int64  `bson:"n"` // the order of events
 		Subject string `bson:"s"`
 		Data    []byte `bson:"d"`
+		Later   later  `bson:",inline"`
 	}
 	// waiting is what a document with events has.
 	waiting struct {

@@ -34,6 +34,7 @@ type profileDoc struct {
 	WhoMayWrite int32    `bson:"ww"`
 	LastSeen    int32    `bson:"ls"`
 	PushPreview int32    `bson:"pp"`
+	Later       later    `bson:",inline"`
 }
 
 func (d *profileDoc) rev() *revision { return &d.Rev }

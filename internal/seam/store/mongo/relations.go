@@ -29,9 +29,10 @@ func (db *DB) Relations() Relations { return Relations{db} }
 
 type (
 	pairDoc struct {
-		Rev revision `bson:",inline"` // its key is both ids, the lesser first
-		A   sideDoc  `bson:"a"`       // of the lesser id
-		B   sideDoc  `bson:"b"`
+		Rev   revision `bson:",inline"` // its key is both ids, the lesser first
+		A     sideDoc  `bson:"a"`       // of the lesser id
+		B     sideDoc  `bson:"b"`
+		Later later    `bson:",inline"`
 	}
 	sideDoc struct {
 		User        string        `bson:"u"`
@@ -47,6 +48,7 @@ type (
 		BlockedAt   bson.DateTime `bson:"ba"`
 		Withheld    []rangeDoc    `bson:"wh,omitempty"`
 		Pending     string        `bson:"pe,omitempty"`
+		Later       later         `bson:",inline"`
 	}
 	rangeDoc struct {
 		From int64 `bson:"f"`
@@ -91,7 +93,7 @@ func (d *sideDoc) set(r store.Relation) {
 	*d = sideDoc{
 		User: d.User, Peer: d.Peer, Friend: r.Friend, FriendSince: millis(r.FriendSince), Remark: r.Remark, Tags: r.Tags,
 		Starred: r.Starred, RequestedAt: millis(r.RequestedAt), Request: r.RequestMessage, Blocked: r.Blocked,
-		BlockedAt: millis(r.BlockedAt), Pending: r.Pending,
+		BlockedAt: millis(r.BlockedAt), Pending: r.Pending, Later: d.Later,
 	}
 	for _, w := range r.Withheld {
 		d.Withheld = append(d.Withheld, rangeDoc{count(w.From), count(w.To)})

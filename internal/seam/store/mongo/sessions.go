@@ -29,6 +29,7 @@ type (
 		Rev      revision     `bson:",inline"` // its key is the user's id
 		Sessions []sessionDoc `bson:"s,omitempty"`
 		Wait     waiting      `bson:",inline"`
+		Later    later        `bson:",inline"`
 	}
 	sessionDoc struct {
 		ID          string        `bson:"i"`
@@ -38,6 +39,7 @@ type (
 		CreatedAt   bson.DateTime `bson:"c"`
 		RefreshedAt bson.DateTime `bson:"r"`
 		ExpiresAt   bson.DateTime `bson:"e"`
+		Later       later         `bson:",inline"`
 	}
 )
 
