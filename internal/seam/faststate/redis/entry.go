@@ -38,13 +38,14 @@ func rest(c faststate.Conn) string {
 	return esc(c.SessionID) + fieldSep + strconv.Itoa(int(c.Platform)) + fieldSep + strconv.Itoa(int(c.Status))
 }
 
-// parseEntry returns the connection of an entry and the life that it belongs to.
+// parseEntry returns the connection of an entry and the life that it belongs to. Fields behind those that are known are a
+// newer version's and are passed over.
 func parseEntry(user chat.UserID, e string) (conn faststate.Conn, life string, err error) {
 	var f [7]string
 	for i := range f {
 		var more bool
-		if f[i], e, more = strings.Cut(e, fieldSep); more != (i < len(f)-1) {
-			return conn, "", fmt.Errorf("presence of %s: an entry that does not have %d fields", user, len(f))
+		if f[i], e, more = strings.Cut(e, fieldSep); !more && i < len(f)-1 {
+			return conn, "", fmt.Errorf("presence of %s: an entry that has less than %d fields", user, len(f))
 		}
 	}
 	since, err1 := strconv.ParseInt(f[3], 10, 64)

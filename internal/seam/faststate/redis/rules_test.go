@@ -295,6 +295,58 @@ func TestForgottenScripts(t *testing.T) {
 	}
 }
 
+// Invariant 10: a newer version may say more of a connection. It is understood without that, and keeps it.
+func TestLaterEntry(t *testing.T) {
+	const more = "\x1fmore\x1f\x1fof it"
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			c := dial(t, kind.config(t))
+			p := c.Presence()
+			mustRenew(t, p, false)
+			conns, users := crowd(1, "g1")
+			conns[0].Since = time.UnixMicro(conns[0].Since.UnixMicro())
+			mustPut(t, p, conns)
+			record := func(f func(m *driver.Client, key, val string) error) {
+				t.Helper()
+				found := 0
+				err := c.Keys(t.Context(), func(m *driver.Client, keys []string, _ []time.Duration) error {
+					for _, key := range keys {
+						if !strings.HasSuffix(key, ":u:"+string(users[0])) {
+							continue
+						}
+						found++
+						val, err := m.Get(t.Context(), key).Result()
+						if err == nil {
+							err = f(m, key, val)
+						}
+						return err
+					}
+					return nil
+				})
+				if err != nil || found != 1 {
+					t.Fatalf("%d records of %s, %v; want 1", found, users[0], err)
+				}
+			}
+			record(func(m *driver.Client, key, val string) error {
+				return m.Set(t.Context(), key, val+more, time.Minute).Err()
+			})
+			other := conns[0]
+			other.DeviceID, other.ConnectionID = "other", "other"
+			others, err := p.Put(t.Context(), []faststate.Conn{other})
+			if diff := cmp.Diff([][]faststate.Conn{conns}, others); err != nil || diff != "" {
+				t.Errorf("Put: %v (-want +got):\n%s", err, diff)
+			}
+			mustFind(t, p, users, 2)
+			record(func(_ *driver.Client, _, val string) error {
+				if !strings.Contains(val, more) {
+					t.Errorf("the record is %q; want %q kept in it", val, more)
+				}
+				return nil
+			})
+		})
+	}
+}
+
 // TestStrangeIDs: no id breaks out of its field or its key.
 func TestStrangeIDs(t *testing.T) {
 	for _, kind := range kinds {
