@@ -9,6 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/convlog"
 	"github.com/oceanchat/oceanchat/internal/convlog/convlogtest"
@@ -105,4 +110,48 @@ func TestBatchCodec(t *testing.T) {
 	if convlog.BodyHash(a) == convlog.BodyHash(b) {
 		t.Error("BodyHash does not tell a reply from a message")
 	}
+}
+
+// Invariant 10: a batch of a higher schema, with fields and a kind of entry that this version does not know, is numbered
+// behind, counted and handed out as it is.
+func TestLaterBatch(t *testing.T) {
+	s, d := newStream("a"), newDatabase()
+	l, _ := open(t, s, d, nil)
+	wantSeq(t, l, "m1", 1)
+	e := text("bob", "m2", "hi")
+	e.Kind, e.Body, e.Seq, e.Ordinal = 4242, nil, 2, 2
+	e.ConversationId, e.MessageId = string(team), string(chat.NewMessageID(1, 2))
+	e.SentAt = timestamppb.Now()
+	e.ProtoReflect().SetUnknown(laterField("of the entry"))
+	id := convlog.BatchID{1}
+	later := &flowv1.LogBatch{Schema: convlog.Schema + 1, Id: id[:], Entries: []*flowv1.LogEntry{{Entry: e}}}
+	later.Entries[0].ProtoReflect().SetUnknown(laterField("of the entry's place"))
+	later.ProtoReflect().SetUnknown(laterField("of the batch"))
+	data, err := proto.Marshal(later)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store(data, 1); err != nil {
+		t.Fatal(err)
+	}
+	wantSeq(t, l, "m3", 3)
+	tail, err := l.Tail(t.Context(), team, 1, 3, 10, false)
+	if err != nil || len(tail.Entries) != 3 {
+		t.Fatalf("ReadTail = %d entries, %v; want 3", len(tail.Entries), err)
+	}
+	if !proto.Equal(tail.Entries[1], e) {
+		t.Errorf("entry = %v; want %v", tail.Entries[1], e)
+	}
+	if got := tail.Entries[2].GetOrdinal(); got != 3 {
+		t.Errorf("ordinal behind it = %d; want 3: it counts as unread", got)
+	}
+	_, entries, err := convlog.DecodeBatch(data)
+	if err != nil || len(entries) != 1 || !proto.Equal(entries[0], later.Entries[0]) {
+		t.Errorf("DecodeBatch = %v, %v; want %v", entries, err, later.Entries)
+	}
+}
+
+// laterField is a field that no version has.
+func laterField(val string) []byte {
+	return protowire.AppendString(protowire.AppendTag(nil, 4243, protowire.BytesType), val)
 }

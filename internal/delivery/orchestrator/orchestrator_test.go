@@ -1,6 +1,7 @@
 package orchestrator_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
@@ -118,6 +120,31 @@ func TestTasks(t *testing.T) {
 				t.Errorf("presence was asked %d times; want once for the run", w.asked["lookup"])
 			}
 		})
+	}
+}
+
+// Invariant 10: an entry of a kind and with fields that this version does not know is delivered as it is, on line and off.
+func TestLaterEntry(t *testing.T) {
+	t.Parallel()
+	w, s := newWorld(), &streams{}
+	w.online = map[string][]string{"ann": {"gw1/a1"}}
+	want := text("d~ann~bob", 3, "ann")
+	want.Kind, want.Body = 4242, nil
+	want.ProtoReflect().SetUnknown(protowire.AppendString(protowire.AppendTag(nil, 4243, protowire.BytesType), "later"))
+	s.runs = [][]backbone.Message{{batch(t, 1, want)}}
+	run(t, w, s)
+	if len(s.online) != 1 || len(s.offline) != 1 {
+		t.Fatalf("%d tasks on line, %d off; want 1 each", len(s.online), len(s.offline))
+	}
+	on, off, got := &flowv1.OnlineTask{}, &flowv1.OfflineTask{}, &messagev1.Entry{}
+	if err := errors.Join(proto.Unmarshal(s.online[0].data, on), proto.Unmarshal(s.offline[0].data, off)); err != nil {
+		t.Fatal(err)
+	}
+	if err := proto.Unmarshal(on.GetItems()[0].GetEntry(), got); err != nil || !proto.Equal(got, want) {
+		t.Errorf("on line = %v, %v; want %v", got, err, want)
+	}
+	if got := off.GetItems()[0].GetEntry(); !proto.Equal(got, want) {
+		t.Errorf("off line = %v; want %v", got, want)
 	}
 }
 

@@ -10,7 +10,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
+	flowv1 "github.com/oceanchat/oceanchat/gen/oceanchat/flow/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/convlog/convlogtest"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
@@ -299,6 +302,30 @@ func TestRaw(t *testing.T) {
 		t.Errorf("raw messages (-want +got):\n%s", d)
 	}
 	eventually(t, "2 raw messages are counted", func() bool { return w.metric("raw_messages_total") == 2 })
+}
+
+// Invariant 10: an entry of a kind and with fields that this version does not know is stored as it is, and counted.
+func TestLaterEntry(t *testing.T) {
+	t.Parallel()
+	db, s := openDB(t), convlogtest.NewStream("a")
+	adopt(t, db.Log(), 0, s)
+	later := text(team, 2, "ann")
+	later.Entry.Kind, later.Entry.Body = 4242, nil
+	unknown := protowire.AppendString(protowire.AppendTag(nil, 4243, protowire.BytesType), "later")
+	later.ProtoReflect().SetUnknown(unknown)
+	later.Entry.ProtoReflect().SetUnknown(unknown)
+	s.Put(encode(t, text(team, 1, "ann"), later, text(team, 3, "ann")), time.Now())
+	run(t, config(), persistence.Retention{}, newDatabase(db.Log()), s)
+	eventually(t, "all is stored", func() bool { return position(t, db.Log(), 0) == 1 })
+	wantStored(t, db, map[chat.ConversationID]uint64{team: 3})
+	got, err := db.Reader().Range(t.Context(), team, 2, 2, 1, false)
+	if err != nil || len(got) != 1 {
+		t.Fatalf("Range = %v, %v; want the entry", got, err)
+	}
+	var le flowv1.LogEntry
+	if err := proto.Unmarshal(got[0].Data, &le); err != nil || !proto.Equal(&le, later) || got[0].Kind != 4242 {
+		t.Errorf("stored = kind %d, %v, %v; want %v", got[0].Kind, &le, err, later)
+	}
 }
 
 // The memory of heads is bounded; what it forgets is read again.
