@@ -50,7 +50,7 @@ func fakeService() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	name := filepath.Base(os.Getenv("OCEANCHAT_DATA_DIR"))
-	fmt.Println("this is", name)
+	fmt.Println("this is", name, "of", filepath.Base(os.Args[0]))
 	if os.Getenv(fakeVariable) == "fail "+name {
 		return 3
 	}

@@ -22,7 +22,7 @@ const (
 )
 
 // Process is one process of a cluster. It can be ended and started again, always with the same addresses, settings and
-// files. Its methods are safe for concurrent use; its fields do not change.
+// files, and with another binary if Use says so. Its methods are safe for concurrent use; its exported fields do not change.
 type Process struct {
 	Name    string   // "nats-2", "auth-1"
 	Targets []string // of a service; nil for a part
@@ -35,13 +35,13 @@ type Process struct {
 	WS   string // where a ws-gateway serves /ws
 	TCP  string // tcp.addr of a ws-gateway
 
-	path  string
 	args  []string
 	env   []string
 	check func(ctx context.Context, p *Process) error // tells why it is not ready
 
-	mu  sync.Mutex // guards now
-	now *run
+	mu   sync.Mutex // guards below
+	path string
+	now  *run
 }
 
 // run is one life of a process.
@@ -77,6 +77,13 @@ func (p *Process) Start() error {
 	}
 	p.now = r
 	return nil
+}
+
+// Use lets the process run another binary from its next start on: to test versions side by side.
+func (p *Process) Use(binary string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.path = binary
 }
 
 // start runs the process from a thread that waits for it: Linux ends a child that is tied to its parent when the thread

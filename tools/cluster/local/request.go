@@ -31,6 +31,11 @@ func request(ctx context.Context, addr string, u secretUser, subject, body strin
 	return conn.message()
 }
 
+// Ask sends a request to a NATS server, as the services do, and returns the answer.
+func (s *Services) Ask(ctx context.Context, p *Process, subject, body string) ([]byte, error) {
+	return request(ctx, p.Addr, s.tenant.secretUser, subject, body)
+}
+
 // natsConn is a connection to a NATS server.
 type natsConn struct {
 	net.Conn

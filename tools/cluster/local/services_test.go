@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -209,5 +210,45 @@ func TestGroups(t *testing.T) {
 		if s, err := parts.Start(t.Context(), local.ServiceOptions{Groups: groups}); s != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Start(%v) = %v, %v; want an error with %q", groups, s, err, want)
 		}
+	}
+}
+
+// A process goes on in its place as another binary, from its next start on.
+func TestUse(t *testing.T) {
+	t.Parallel()
+	parts := start(t, options(t.TempDir()))
+	s := fake(t, parts, local.ServiceOptions{Groups: [][]string{{"auth"}}})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "another-version")
+	if err := os.Symlink(self, other); err != nil {
+		t.Fatal(err)
+	}
+	first, second := s.Process("auth-1"), s.Process("auth-2")
+	for _, use := range []string{other, self} {
+		before := first.Tail(1 << 20)
+		first.Use(use)
+		if got := first.Tail(1 << 20); got != before {
+			t.Errorf("the process printed %q when nothing but its next binary changed", strings.TrimPrefix(got, before))
+		}
+		if err := first.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := "this is auth-1 of " + filepath.Base(use) + "\n"
+		if got := strings.TrimPrefix(first.Tail(1<<20), before); got != want {
+			t.Errorf("after Use(%s) it printed %q; want %q", use, got, want)
+		}
+	}
+	if err := second.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if log := second.Tail(1 << 20); strings.Contains(log, "another-version") {
+		t.Errorf("the other process printed %q; want its own binary", log)
+	}
+	first.Use(filepath.Join(t.TempDir(), "none"))
+	if err := first.Restart(t.Context()); err == nil || !strings.Contains(err.Error(), "none") {
+		t.Errorf("Restart with a binary that is not there = %v; want an error that names it", err)
 	}
 }
