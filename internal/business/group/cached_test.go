@@ -1,6 +1,7 @@
 package group_test
 
 import (
+	"encoding/json"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
 	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate/memory"
+	"github.com/oceanchat/oceanchat/internal/seam/store"
 )
 
 // aging gives w a cache whose clock is ahead of the others by what is stored there, in ns.
@@ -111,5 +113,25 @@ func TestLostDropIsMended(t *testing.T) {
 	ahead.Store(int64(4 * time.Minute))
 	if _, _, err := view(t, other, id, "cyd"); !fault.IsReason(err, fault.NotMember) {
 		t.Errorf("and when the database is away = %v; want NOT_MEMBER", err)
+	}
+}
+
+// Invariant 10: what one version caches the next one reads, by these names. A field that is renamed, or that must not be
+// missing where an older version has filled the cache, needs a key of its own (groupKey, keptKey, memberKey).
+func TestCachedNames(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		val  any
+		want string
+	}{
+		{store.Group{}, `{"ID":"","Name":"","Avatar":"","Description":"","Announcement":"","OwnerID":"","JoinMode":0,"HistoryVisibility":0,` +
+			`"MuteAll":false,"Dissolved":false,"CreatedAt":"0001-01-01T00:00:00Z","MemberCount":0,"NoticeSeq":0,"Version":0,"Pending":null,"PendingAt":"0001-01-01T00:00:00Z"}`},
+		{store.Member{Spans: []store.Span{{}}}, `{"GroupID":"","UserID":"","Role":0,"MutedUntil":"0001-01-01T00:00:00Z","Nickname":"",` +
+			`"JoinedAt":"0001-01-01T00:00:00Z","Spans":[{"From":0,"To":0,"FromOrdinal":0,"ToOrdinal":0,"ToAt":"0001-01-01T00:00:00Z"}],"ChangedAt":"0001-01-01T00:00:00Z"}`},
+	} {
+		got, err := json.Marshal(tt.val)
+		if err != nil || string(got) != tt.want {
+			t.Errorf("%T is cached as\n%s, %v; want\n%s", tt.val, got, err, tt.want)
+		}
 	}
 }

@@ -90,6 +90,9 @@ func (db *DB) Pragma(ctx context.Context, name string) (value string, err error)
 	return value, err
 }
 
+// Schemas is how many there are, the present one included.
+func Schemas() int { return len(migrations) }
+
 // Script returns the statements that make a file of an older schema.
 func Script(version int) string {
 	return strings.Join(migrations[:version], "\n") +

@@ -1,7 +1,9 @@
 package sqlite_test
 
 import (
+	"crypto/sha256"
 	"database/sql"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -76,5 +78,23 @@ func TestMigratePendingChange(t *testing.T) {
 	}
 	if begun, err := db.Groups().Unfinished(ctx, store.Begun{}, 9); err != nil || len(begun) != 0 {
 		t.Errorf("Unfinished after Commit = %v, %v; want none", begun, err)
+	}
+}
+
+// What was released never changes: files that it made are out there. A new migration gets a line here.
+func TestReleasedMigrations(t *testing.T) {
+	t.Parallel()
+	sums := []string{
+		"814e9b8f4f9888d4",
+		"a11f9e0c64d5e565",
+		"4d5c381972c34533",
+	}
+	if got := sqlite.Schemas(); got != len(sums) {
+		t.Fatalf("there are %d schemas and %d sums: add a line", got, len(sums))
+	}
+	for i, want := range sums {
+		if got := fmt.Sprintf("%x", sha256.Sum256([]byte(sqlite.Script(i+1))))[:16]; got != want {
+			t.Errorf("the script of schema %d has the sum %s; want %s: add a migration, and leave the released ones as they are", i+1, got, want)
+		}
 	}
 }
