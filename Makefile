@@ -43,7 +43,7 @@ GEN_TOOLS := $(BUF_TOOL) \
 	$(BIN)/.protoc-gen-grpc-gateway@$(PROTOC_GEN_GATEWAY)
 LINT_TOOL := $(BIN)/.golangci-lint@$(GOLANGCI_VERSION)
 
-.PHONY: help build test faults conformance cluster helm versitygw lint breaking released fmt gen fuzz bench docs
+.PHONY: help build test faults upgrade conformance cluster helm versitygw lint breaking released fmt gen fuzz bench docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -91,6 +91,10 @@ faults: build ## break a running cluster in every way there is, and judge what p
 	go build -o $(BIN)/faults ./test/faults
 	$(BIN)/faults --binary bin/oceanchat $(FAULTS)
 
+upgrade: build ## the last release and this version side by side, forward and back, while people talk (UPGRADE='--short', '--base v1.2.0', '--mode all')
+	go build -o $(BIN)/upgrade ./test/upgrade
+	$(BIN)/upgrade --binary bin/oceanchat $(UPGRADE)
+
 conformance: ## the suites of every seam over every implementation
 	go test -count=1 ./internal/seam/...
 
@@ -105,7 +109,7 @@ lint: $(BUF_TOOL) $(LINT_TOOL) ## buf lint and golangci-lint
 breaking: $(BUF_TOOL) ## what the last release writes and reads must stay: api/ against its image, api/released.binpb
 	$(BIN)/buf breaking api --against api/released.binpb
 
-released: $(BUF_TOOL) ## right after a release is tagged: make its image and note its commit
+released: $(BUF_TOOL) ## right after a release is tagged: make its image and note its commit, for breaking and upgrade
 	git diff --exit-code HEAD -- api
 	$(BIN)/buf build api --exclude-source-info -o api/released.binpb
 	git rev-parse HEAD > test/upgrade/BASE
