@@ -12,6 +12,7 @@ PROTOC_GEN_GATEWAY   := v2.33.0
 GOLANGCI_VERSION     := v2.12.2
 HELM_VERSION         := v3.22.0
 VERSITYGW_VERSION    := v1.8.0
+GOVULNCHECK_VERSION  := v1.9.0
 
 BIN     := $(CURDIR)/.bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -34,6 +35,7 @@ $(eval $(call tool,protoc-gen-go-grpc,google.golang.org/grpc/cmd/protoc-gen-go-g
 $(eval $(call tool,protoc-gen-grpc-gateway,github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway,$(PROTOC_GEN_GATEWAY)))
 $(eval $(call tool,helm,helm.sh/helm/v3/cmd/helm,$(HELM_VERSION)))
 $(eval $(call tool,versitygw,github.com/versity/versitygw/cmd/versitygw,$(VERSITYGW_VERSION)))
+$(eval $(call tool,govulncheck,golang.org/x/vuln/cmd/govulncheck,$(GOVULNCHECK_VERSION)))
 $(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_VERSION)))
 
 BUF_TOOL := $(BIN)/.buf@$(BUF_VERSION)
@@ -43,7 +45,7 @@ GEN_TOOLS := $(BUF_TOOL) \
 	$(BIN)/.protoc-gen-grpc-gateway@$(PROTOC_GEN_GATEWAY)
 LINT_TOOL := $(BIN)/.golangci-lint@$(GOLANGCI_VERSION)
 
-.PHONY: help build test faults upgrade conformance cluster helm versitygw lint breaking released fmt gen fuzz bench docs
+.PHONY: help build test faults upgrade conformance cluster helm versitygw lint breaking released vuln fmt gen fuzz bench docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -113,6 +115,9 @@ released: $(BUF_TOOL) ## right after a release is tagged: make its image and not
 	git diff --exit-code HEAD -- api
 	$(BIN)/buf build api --exclude-source-info -o api/released.binpb
 	git rev-parse HEAD > test/upgrade/BASE
+
+vuln: $(BIN)/.govulncheck@$(GOVULNCHECK_VERSION) ## known vulnerabilities in what the code calls, the standard library included (VULNDB=file:///a/copy)
+	$(BIN)/govulncheck $(if $(VULNDB),-db $(VULNDB)) $(PKG)
 
 fmt: $(BUF_TOOL) $(LINT_TOOL) ## format Go code and .proto files
 	$(BIN)/buf format -w api
