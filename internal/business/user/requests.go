@@ -151,9 +151,9 @@ func (s *Service) checkRoom(ctx context.Context, actor, target chat.UserID) erro
 }
 
 // AcceptFriend makes the caller and the asking user friends. Accepting again completes what is half done and is
-// otherwise without effect.
+// otherwise without effect. Who asks nothing of the caller is answered for as who is not there.
 func (s *Service) AcceptFriend(ctx context.Context, r *userv1.AcceptFriendRequest) (*userv1.AcceptFriendResponse, error) {
-	actor, target, err := s.other(ctx, r.GetUserId())
+	actor, target, err := pairOf(ctx, r.GetUserId())
 	if err != nil {
 		return nil, err
 	}
