@@ -14,6 +14,7 @@ import (
 	authv1 "github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate"
 	"github.com/oceanchat/oceanchat/internal/token"
@@ -60,6 +61,11 @@ func (s *Service) enter(r *http.Request, params map[string]string) (context.Cont
 			return nil, err
 		}
 		ctx = calls.WithIdentity(ctx, v.identity())
+	} else {
+		if err := s.countStranger(ctx, v); err != nil {
+			return nil, err
+		}
+		ctx = calls.WithClient(ctx, netdoor.Network(v.ip).String())
 	}
 	for name, value := range params {
 		if !utf8.ValidString(value) {
@@ -67,6 +73,17 @@ func (s *Service) enter(r *http.Request, params map[string]string) (context.Cont
 		}
 	}
 	return ctx, nil
+}
+
+// countStranger counts a request for a method that needs no token against its address too, where a token came along:
+// whoever has many accounts has no more guesses at passwords for it.
+func (s *Service) countStranger(ctx context.Context, v *visit) error {
+	if v.noAuth != nil {
+		return nil // counted already
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CheckTimeout)
+	defer cancel()
+	return s.countAddress(ctx, v)
 }
 
 // matched returns what is declared of the route that the mux chose.

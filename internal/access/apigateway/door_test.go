@@ -66,6 +66,13 @@ func TestRateLimit(t *testing.T) {
 		{"nor by one without a token", func(r *rig) (_, _ func() answer) {
 			return from(r, "9.9.9.1", "GET", "/users/me", "bad"), from(r, "9.9.9.1", "GET", "/users/me", r.login("bob"))
 		}, "401 401 401 429 200"},
+		{"a token buys no more log-ins", func(r *rig) (_, _ func() answer) {
+			n := 0
+			return func() answer {
+				n++
+				return from(r, "9.9.9.1", "POST", "/auth/login", r.login(fmt.Sprint("ann", n)))()
+			}, from(r, "9.9.9.1", "GET", "/users/me", r.login("ann1"))
+		}, "200 200 200 429 200"},
 		{"one /64 is one client", func(r *rig) (_, _ func() answer) {
 			return from(r, "2001:db8:1:2::1", "POST", "/auth/login", ""), from(r, "2001:db8:1:2:ffff::9", "POST", "/auth/login", "")
 		}, "200 200 200 429 429"},

@@ -113,12 +113,20 @@ func (s *Service) identify(r *http.Request, v *visit) error {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.CheckTimeout)
 	defer cancel()
 	v.claims, v.noAuth = s.verify(ctx, r)
+	if v.noAuth != nil {
+		return s.countAddress(ctx, v)
+	}
+	return s.count(ctx, "user", "api/user/"+string(v.claims.UserID))
+}
+
+func (s *Service) countAddress(ctx context.Context, v *visit) error {
+	return s.count(ctx, "ip", "api/ip/"+netdoor.Network(v.ip).String())
+}
+
+// count takes a request from the bucket named key, or returns RATE_LIMITED.
+func (s *Service) count(ctx context.Context, by, key string) error {
 	if s.cfg.RateLimit <= 0 {
 		return nil
-	}
-	by, key := "user", "api/user/"+string(v.claims.UserID)
-	if v.noAuth != nil {
-		by, key = "ip", "api/ip/"+netdoor.Network(v.ip).String()
 	}
 	ok, retryAfter, err := s.deps.Limits.Take(ctx, key, s.cfg.RateLimit, s.cfg.Burst)
 	if err != nil {

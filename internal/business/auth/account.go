@@ -165,5 +165,6 @@ func (s *server) checkPassword(ctx context.Context, username, hash, password str
 	if !ok {
 		return a.failed(ctx)
 	}
+	a.succeeded(ctx)
 	return nil
 }

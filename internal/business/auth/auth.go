@@ -42,8 +42,10 @@ type Config struct {
 	HashConcurrency int          `yaml:"hash_concurrency" default:"0" min:"0" max:"1024" doc:"How many passwords are hashed at a time; 0 means half of the cores, at least one."`
 	HashQueue       int          `yaml:"hash_queue" default:"64" min:"0" max:"100000" doc:"How many more may wait for their turn; beyond that log-ins are refused as OVERLOADED."`
 
-	FailedLogins int           `yaml:"failed_logins" default:"10" min:"0" max:"10000" doc:"How many wrong passwords a minute an account takes before it refuses all for a while; 0 is no limit."`
-	RelayEvery   time.Duration `yaml:"relay_every" default:"5s" min:"10ms" max:"10m" doc:"How often the outbox is looked at for events of other instances; its own it relays at once."`
+	FailedLogins           int `yaml:"failed_logins" default:"10" min:"0" max:"10000" doc:"How many wrong passwords a minute an account takes from one IP address (IPv6: one /64) before it refuses all from there for a while; 0 is no limit at all."`
+	FailedLoginsEverywhere int `yaml:"failed_logins_everywhere" default:"30" min:"0" max:"10000" doc:"How many it takes from all addresses together before it refuses all but those that it was logged in from within 30 days; 0 is no limit."`
+
+	RelayEvery time.Duration `yaml:"relay_every" default:"5s" min:"10ms" max:"10m" doc:"How often the outbox is looked at for events of other instances; its own it relays at once."`
 }
 
 // Validate checks what single settings cannot.
@@ -114,7 +116,7 @@ func New(cfg Config, d Deps, log *slog.Logger, reg prometheus.Registerer) *Servi
 	s := &server{
 		cfg: cfg, deps: d, log: log, metrics: newMetrics(reg), hasher: newHasher(cfg, reg),
 		keys:  &keyring{store: d.Keys, accessTTL: cfg.AccessTTL},
-		guard: &guard{limits: d.Limits, cache: d.Cache, perMinute: cfg.FailedLogins, now: d.Now},
+		guard: &guard{limits: d.Limits, cache: d.Cache, perMinute: cfg.FailedLogins, everywhere: cfg.FailedLoginsEverywhere, now: d.Now},
 	}
 	s.verifier = token.NewVerifier(s.publicKeys, token.VerifierConfig{Skew: cfg.ClockSkew, Now: d.Now})
 	r := newRelay(cfg, d, log, s.metrics, s.settle)

@@ -18,7 +18,7 @@ import (
 // generated clients take a Network as their connection. It is safe for concurrent use.
 //
 // Request and answer belong to the caller alone: nothing is shared with the other side. Of the context, Identity,
-// request id, the span of a trace and the deadline cross, and nothing else. A caller that is cancelled is let go at
+// client, request id, the span of a trace and the deadline cross, and nothing else. A caller that is cancelled is let go at
 // once, but a handler may go on until the deadline: cancellation reaches it in process and by gRPC, not by NATS.
 // Between processes a call without a deadline gets one of 30 s. Only unary calls are supported.
 //
@@ -65,6 +65,20 @@ func WithIdentity(ctx context.Context, id Identity) context.Context {
 func IdentityOf(ctx context.Context) Identity {
 	id, _ := ctx.Value(identityKey{}).(Identity)
 	return id
+}
+
+type clientKey struct{}
+
+// WithClient returns a context of a request that came from the given network, which is for limits only and shows up in
+// no log.
+func WithClient(ctx context.Context, network string) context.Context {
+	return context.WithValue(ctx, clientKey{}, network)
+}
+
+// ClientOf returns the network that ctx's request came from, or "".
+func ClientOf(ctx context.Context) string {
+	network, _ := ctx.Value(clientKey{}).(string)
+	return network
 }
 
 // WithRequestID returns a context of the request named id.

@@ -18,30 +18,30 @@ const short = 50 * time.Millisecond
 
 func testIdentity(t *testing.T, open Open) {
 	var got calls.Identity
-	var request string
-	client := serve(t, open, func(ctx context.Context, _ *presencev1.HelloRequest) (*presencev1.HelloResponse, error) {
-		got, request = calls.IdentityOf(ctx), calls.RequestID(ctx)
+	var client, request string
+	service := serve(t, open, func(ctx context.Context, _ *presencev1.HelloRequest) (*presencev1.HelloResponse, error) {
+		got, client, request = calls.IdentityOf(ctx), calls.ClientOf(ctx), calls.RequestID(ctx)
 		return &presencev1.HelloResponse{}, nil
 	})
 	tests := []struct {
-		name    string
-		id      calls.Identity
-		request string
+		name            string
+		id              calls.Identity
+		client, request string
 	}{
 		{"all fields", calls.Identity{
 			UserID: "ann", SessionID: "s1", DeviceID: "d1", Platform: authv1.Platform_PLATFORM_IOS, ConnectionID: "c1",
-		}, "r1"},
-		{"no connection", calls.Identity{UserID: "ann", SessionID: "s1", DeviceID: "d1"}, "r2"},
-		{"nobody", calls.Identity{}, ""},
+		}, "192.0.2.1", "r1"},
+		{"no connection", calls.Identity{UserID: "ann", SessionID: "s1", DeviceID: "d1"}, "2001:db8::", "r2"},
+		{"nobody", calls.Identity{}, "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			ctx := calls.WithRequestID(calls.WithIdentity(t.Context(), tt.id), tt.request)
-			if _, err := client.Hello(ctx, conns("a")); err != nil {
+			ctx := calls.WithClient(calls.WithRequestID(calls.WithIdentity(t.Context(), tt.id), tt.request), tt.client)
+			if _, err := service.Hello(ctx, conns("a")); err != nil {
 				t.Fatalf("Hello = %v; want no error", err)
 			}
-			if got != tt.id || request != tt.request {
-				t.Errorf("the handler saw %+v, request %q; want %+v, request %q", got, request, tt.id, tt.request)
+			if got != tt.id || client != tt.client || request != tt.request {
+				t.Errorf("the handler saw %+v of %q, request %q; want %+v of %q, request %q", got, client, request, tt.id, tt.client, tt.request)
 			}
 		})
 	}

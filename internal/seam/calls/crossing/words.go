@@ -19,16 +19,20 @@ import (
 // The keys of what crosses of a context, in NATS headers and in gRPC metadata.
 const (
 	keyIdentity    = "oc-identity"
+	keyClient      = "oc-client"
 	keyRequestID   = "oc-request-id"
 	keyTraceParent = "traceparent"
 	keyTraceState  = "tracestate"
 )
 
-// Inject puts what crosses of a caller's context into words: Identity, request id and the span of a trace. Deadlines
+// Inject puts what crosses of a caller's context into words: Identity, client, request id and the span of a trace. Deadlines
 // are each network's own business. Values are printable ASCII without blanks.
 func Inject(ctx context.Context, set func(key, value string)) {
 	if id := calls.IdentityOf(ctx); id != (calls.Identity{}) {
 		set(keyIdentity, encodeIdentity(id))
+	}
+	if network := calls.ClientOf(ctx); network != "" {
+		set(keyClient, escape(network))
 	}
 	if id := calls.RequestID(ctx); id != "" {
 		set(keyRequestID, escape(id))
@@ -51,6 +55,9 @@ func Extract(ctx context.Context, get func(key string) string) (context.Context,
 			return ctx, fault.Wrap(err, fault.Malformed, "the call's identity is not readable")
 		}
 		ctx = calls.WithIdentity(ctx, id)
+	}
+	if s := get(keyClient); s != "" {
+		ctx = calls.WithClient(ctx, unescape(s))
 	}
 	if s := get(keyRequestID); s != "" {
 		ctx = calls.WithRequestID(ctx, unescape(s))

@@ -20,6 +20,9 @@ func serverContext(caller context.Context) context.Context {
 	if id := calls.IdentityOf(caller); id != (calls.Identity{}) {
 		ctx = calls.WithIdentity(ctx, id)
 	}
+	if network := calls.ClientOf(caller); network != "" {
+		ctx = calls.WithClient(ctx, network)
+	}
 	if id := calls.RequestID(caller); id != "" {
 		ctx = calls.WithRequestID(ctx, id)
 	}
