@@ -2,8 +2,9 @@ package apigateway
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
+
+	"github.com/oceanchat/oceanchat/internal/netdoor"
 )
 
 // anyOrigin in the list allows every page.
@@ -40,7 +41,7 @@ func (o origins) pass(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	if !o.any && !o.listed[strings.ToLower(origin)] {
-		return !isPreflight(r) || sameOrigin(origin, r)
+		return !isPreflight(r) || netdoor.SameOrigin(r)
 	}
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
@@ -50,9 +51,4 @@ func (o origins) pass(w http.ResponseWriter, r *http.Request) bool {
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	return true
-}
-
-func sameOrigin(origin string, r *http.Request) bool {
-	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
