@@ -39,7 +39,7 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.dir, "dir", "", "where everything is kept; a temporary directory, deleted if all is right, if empty")
 	set.StringVar(&f.binary, "binary", "", "the oceanchat binary; built if empty")
 	set.StringVar(&f.out, "out", "", "a file for the table too")
-	set.StringVar(&f.mode, "mode", "cluster", "cluster: every service as two processes; all: one process")
+	set.StringVar(&f.mode, "mode", "cluster", "cluster: every service as two processes; disk: the same on NATS servers with small disks; all: one process")
 	set.StringVar(&f.only, "only", "", "a regular expression: only faults with such a name")
 	set.BoolVar(&f.short, "short", false, "one of each kind, with shorter waits")
 	set.DurationVar(&f.random, "random", 0, "for so long faults at random, up to two at once, after the others")
@@ -53,8 +53,8 @@ func parse(args []string) (flags, error) {
 	switch {
 	case set.NArg() > 0:
 		return f, fmt.Errorf("unexpected argument %q", set.Arg(0))
-	case f.mode != "cluster" && f.mode != "all":
-		return f, fmt.Errorf("--mode %q: want cluster or all", f.mode)
+	case f.mode != "cluster" && f.mode != "all" && f.mode != "disk":
+		return f, fmt.Errorf("--mode %q: want cluster, disk or all", f.mode)
 	case f.clients < 2:
 		return f, errors.New("--clients: want at least 2")
 	}

@@ -76,20 +76,37 @@ func (r *runner) row(ctx context.Context, x fault, within time.Duration) error {
 	f := r.w.fleet
 	res := row{name: x.name, times: x.times, failed: map[string]int{}}
 	before := f.Check.AckedCount()
-	talking, stop := context.WithCancel(ctx)
+	probing, stop := context.WithCancel(ctx)
 	defer stop()
 	var load sync.WaitGroup
-	load.Go(func() { f.Talk(talking) })
-	load.Go(func() { r.probe(talking, &res) })
+	load.Go(func() { r.probe(probing, &res) })
+	hush := r.talk(ctx)
+	defer func() { hush() }()
 	err := f.Until(ctx, "online", func(*fleet.Boat) bool { return f.Check.AckedCount() >= before+2*len(f.Boats) })
 	f.Mark()
 	for i := 0; err == nil && i < x.times; i++ {
-		if err = sleep(ctx, r.between(0, time.Second)); err == nil {
-			err = r.once(ctx, x, &res)
+		if err = sleep(ctx, r.between(0, time.Second)); err != nil {
+			break
+		}
+		if x.quiet {
+			hush()
+			err = f.Settle(ctx)
+		}
+		if err == nil {
+			err = x.run(ctx, r)
+		}
+		if x.quiet {
+			hush = r.talk(ctx)
+		}
+		if err == nil {
+			err = r.after(ctx, &res)
+		} else {
+			err = fmt.Errorf("%s: %w", x.name, err)
 		}
 	}
 	res.lost, res.silence = f.Since()
 	stop()
+	hush()
 	load.Wait()
 	if err == nil {
 		res.problems, err = f.Judge(ctx)
@@ -109,12 +126,23 @@ func (r *runner) row(ctx context.Context, x fault, within time.Duration) error {
 	return err
 }
 
-// once does a fault once, and waits until everyone has what was acknowledged until it was over, and a little more: what a
-// fault leaves behind may show only then.
-func (r *runner) once(ctx context.Context, x fault, res *row) error {
-	if err := x.run(ctx, r); err != nil {
-		return fmt.Errorf("%s: %w", x.name, err)
+// talk lets people talk until hush is called.
+func (r *runner) talk(ctx context.Context) (hush func()) {
+	ctx, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.w.fleet.Talk(ctx)
+	}()
+	return func() {
+		stop()
+		<-ended
 	}
+}
+
+// after waits until everyone has what was acknowledged until a fault was over, and a little more: what a fault leaves behind may show only
+// then.
+func (r *runner) after(ctx context.Context, res *row) error {
 	over, f := time.Now(), r.w.fleet
 	ctx, cancel := context.WithTimeoutCause(ctx, syncWithin, errors.New("not in sync in time"))
 	defer cancel()
@@ -163,6 +191,7 @@ func (r *runner) probe(ctx context.Context, res *row) {
 
 // walk is a fault that is many, chosen by chance: one after another, and every third time two at once.
 func (r *runner) walk(list []fault, limit time.Duration) fault {
+	list = slices.DeleteFunc(slices.Clone(list), func(x fault) bool { return x.quiet })
 	return fault{name: fmt.Sprintf("at random for %s", limit), times: 1, run: func(ctx context.Context, _ *runner) error {
 		for end := time.Now().Add(limit); time.Now().Before(end); {
 			a, b := r.pick(list)

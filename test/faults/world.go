@@ -20,6 +20,10 @@ type world struct {
 	parts  *local.Parts
 	*local.Services
 
+	dir, binary   string
+	clockedBinary string // made when the first clock is stepped
+	disks         bool   // NATS servers have small disks of their own
+
 	links  map[string]*local.Link // by "from>to": from one NATS server or service to a NATS server
 	fleet  *fleet.Fleet
 	reader *client.User
@@ -29,7 +33,7 @@ type world struct {
 var linked = []string{"ws-gateway", "message", "orchestrator", "persistence", "pusher-realtime"}
 
 func newWorld(ctx context.Context, f flags, dir string, log io.Writer) (_ *world, err error) {
-	w := &world{links: map[string]*local.Link{}}
+	w := &world{links: map[string]*local.Link{}, dir: dir, binary: f.binary, disks: f.mode == "disk"}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -39,6 +43,9 @@ func newWorld(ctx context.Context, f flags, dir string, log io.Writer) (_ *world
 		"OCEANCHAT_API_GATEWAY_RATE_LIMIT=0", "OCEANCHAT_ROUTER_RATE_LIMIT=0", "OCEANCHAT_AUTH_ACCESS_TTL=24h",
 	}
 	o := local.Options{Dir: dir, Binary: f.binary, Log: log, Tenants: 1, Route: w.route(ctx)}
+	if w.disks {
+		o.NATSDisk = "1g"
+	}
 	var url, tcp string
 	if f.mode == "all" {
 		if w.single, err = local.Single(ctx, o, settings, nil); err != nil {
@@ -86,6 +93,9 @@ func (w *world) startCluster(ctx context.Context, o local.Options, settings []st
 			urls = append(urls, "nats://"+l)
 		}
 		of[target+"-1"] = []string{"OCEANCHAT_NATS_URLS=" + strings.Join(urls, ",")}
+	}
+	for _, target := range clocked {
+		of[target+"-1"] = append(of[target+"-1"], clockFile+"="+clockOf(w.dir, target+"-1"))
 	}
 	w.Services, err = w.parts.Start(ctx, local.ServiceOptions{Env: settings, EnvOf: of})
 	return err

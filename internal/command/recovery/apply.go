@@ -47,6 +47,9 @@ func (r *run) all(ctx context.Context) error {
 	change := r.partitions > 0 && r.partitions != r.of
 	switch {
 	case amiss == 0 && !change:
+		if r.waits() == nil {
+			r.say("all of it is stored and handed on")
+		}
 		r.say("nothing to do")
 		return r.note()
 	case !r.apply:
@@ -180,18 +183,23 @@ func (r *run) change(ctx context.Context) error {
 	return nil
 }
 
+// waits returns a partition whose log holds what is still needed, nil if there is none.
+func (r *run) waits() *part {
+	for i := range r.parts {
+		if p := &r.parts[i]; !p.handled() {
+			return p
+		}
+	}
+	return nil
+}
+
 // drained waits until everything is stored and handed on.
 func (r *run) drained(ctx context.Context) error {
 	for end := time.Now().Add(r.wait); ; {
 		if err := r.look(ctx); err != nil {
 			return err
 		}
-		var waits *part
-		for i := range r.parts {
-			if p := &r.parts[i]; !p.handled() {
-				waits = p
-			}
-		}
+		waits := r.waits()
 		if waits == nil {
 			return nil
 		}

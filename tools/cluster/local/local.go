@@ -41,6 +41,8 @@ type Options struct {
 	// NATSConfig, if set, is included by each server's configuration in place of the accounts that are generated. Users
 	// of it are named by settings of the services.
 	NATSConfig string
+	// NATSDisk, as "256m", gives each NATS server a disk of that size in memory; "": this machine's. It needs user namespaces.
+	NATSDisk string
 	// Route, if set, may put another address in the place of that at which one NATS server, counted from 0, reaches another.
 	Route func(from, to int, addr string) (string, error)
 }

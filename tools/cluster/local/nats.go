@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -81,6 +82,9 @@ func (p *Parts) prepareNATS(ctx context.Context) error {
 		}
 		one := p.process(name, clients[i], path, "-c", file)
 		one.Ops, one.check = monitors[i], healthy
+		if p.o.NATSDisk != "" {
+			p.giveDisk(one, s.Store)
+		}
 		p.NATS = append(p.NATS, one)
 	}
 	return nil
@@ -149,6 +153,16 @@ func (s *Services) DeleteStream(ctx context.Context, name string) error {
 		return fmt.Errorf("delete stream %s: %w", name, err)
 	}
 	return nil
+}
+
+// EmptyNATS kills the NATS servers and takes their files away; started again they know nothing.
+func (p *Parts) EmptyNATS() error {
+	killAll(p.NATS)
+	var err error
+	for _, n := range p.NATS {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(p.o.Dir, n.Name)))
+	}
+	return err
 }
 
 // order has JetStream do something, by way of the first server that says it is done or begun.

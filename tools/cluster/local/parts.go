@@ -20,7 +20,8 @@ type Parts struct {
 	Redis *Process
 	Mongo *Process // nil where the options name a MongoDB
 
-	release func() // of the directory
+	disks   []*Process // of the NATS servers, if they have their own
+	release func()     // of the directory
 
 	o      Options
 	bin    string // folder of what was built
@@ -69,8 +70,12 @@ func StartParts(ctx context.Context, o Options) (*Parts, error) {
 		return nil, err
 	}
 	started := time.Now()
-	if err := startAll(ctx, p.Processes()); err != nil {
-		killAll(p.Processes())
+	err = startAll(ctx, p.disks)
+	if err == nil {
+		err = startAll(ctx, p.Processes())
+	}
+	if err != nil {
+		killAll(append(p.Processes(), p.disks...))
 		release()
 		return nil, fmt.Errorf("start the parts of the cluster: %w", err)
 	}
@@ -84,7 +89,7 @@ func (p *Parts) clear() error {
 		return nil
 	}
 	var errs []error
-	for _, pattern := range []string{"nats-[123]", "redis", "services-*", "logs"} {
+	for _, pattern := range []string{"nats-[123]", "nats-[123].disk", "redis", "services-*", "logs"} {
 		found, err := filepath.Glob(filepath.Join(p.o.Dir, pattern))
 		errs = append(errs, err)
 		for _, path := range found {
@@ -130,6 +135,7 @@ func (p *Parts) Process(name string) *Process { return find(p.Processes(), name)
 // Stop stops the parts with SIGTERM and kills what does not end in time. Services must have stopped before.
 func (p *Parts) Stop() error {
 	defer p.release()
+	defer killAll(p.disks)
 	return endAll(p.Processes())
 }
 

@@ -36,11 +36,11 @@ type Process struct {
 	TCP  string // tcp.addr of a ws-gateway
 
 	args  []string
-	env   []string
 	check func(ctx context.Context, p *Process) error // tells why it is not ready
 
 	mu   sync.Mutex // guards below
 	path string
+	env  []string
 	now  *run
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -200,6 +201,27 @@ func (s *Services) Of(target string) []*Process {
 	return list
 }
 
+// Set gives every process one more setting, OCEANCHAT_NAME=value, from its next start on; it wins over those it had.
+func (s *Services) Set(setting string) {
+	s.Settings = append(s.Settings, setting)
+	for _, p := range s.list {
+		p.mu.Lock()
+		p.env = append(p.env, setting)
+		p.mu.Unlock()
+	}
+}
+
+// Run runs a command of the binary with the settings of the services, and returns its exit code and what it printed.
+func (s *Services) Run(ctx context.Context, args ...string) (code int, out string, err error) {
+	cmd := exec.CommandContext(ctx, s.parts.o.Binary, args...)
+	cmd.Env = append(environment(), s.Settings...)
+	text, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		return 0, "", fmt.Errorf("run %v: %w", args, err)
+	}
+	return cmd.ProcessState.ExitCode(), string(text), ctx.Err()
+}
+
 // Stop stops the services with SIGTERM, layer by layer from the outside to the inside, kills what does not end within a
 // minute, and forgets their data. It is an error if a process had to be killed, ended with another code than 0, or had
 // ended by itself before.
@@ -232,7 +254,10 @@ func (s *Services) WriteSettings(dir string) error {
 		return err
 	}
 	for _, p := range s.list {
-		lines := slices.DeleteFunc(slices.Clone(p.env), func(v string) bool { return !strings.HasPrefix(v, "OCEANCHAT_") })
+		p.mu.Lock()
+		env := slices.Clone(p.env)
+		p.mu.Unlock()
+		lines := slices.DeleteFunc(env, func(v string) bool { return !strings.HasPrefix(v, "OCEANCHAT_") })
 		if err := os.WriteFile(filepath.Join(dir, p.Name+".env"), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 			return err
 		}
