@@ -6,7 +6,8 @@ import (
 )
 
 // The outcomes of a Request that are certain. Any other error, that of ctx included, means that it is not known whether
-// the request was handled. ErrRefused says that it never left: it is too large, or the connection is down.
+// the request was handled, and so does ErrSilent. ErrRefused says that it never left: it is too large, or the connection
+// is down.
 var (
 	// ErrNoResponders says that nobody responds on the subject, so nobody got the request.
 	ErrNoResponders = errors.New("backbone: nobody responds")
@@ -14,6 +15,8 @@ var (
 	ErrBusy = errors.New("backbone: the responder is busy")
 	// ErrTooLarge says that the request was handled, but that its answer is larger than the server lets pass.
 	ErrTooLarge = errors.New("backbone: the answer is too large")
+	// ErrSilent says that nothing was heard of who took the request: it is dead, hangs or is cut off. Another may answer.
+	ErrSilent = errors.New("backbone: no sign of life from who took the request")
 )
 
 // Header goes with a request or an answer. Keys are words, and values have no line ends. Keys that begin with
@@ -52,8 +55,8 @@ type Responder struct {
 // Requests is request and reply by core NATS: nothing is stored, and nothing is sent twice. Implementations are safe
 // for concurrent use and keep no argument of Request after it returned.
 type Requests interface {
-	// Request sends r to one responder of subject and returns its answer; it waits until ctx ends, or until nothing was heard of the
-	// responder for seconds: while it handles a request it gives signs of life, so its death, or the loss of its answer, is noticed long
+	// Request sends r to one responder of subject and returns its answer; it waits until ctx ends, or, with ErrSilent, until nothing was
+	// heard of the responder for seconds: while it handles a request it gives signs of life, so its death, or the loss of its answer, is noticed long
 	// before a deadline. A responder of a version that gives none has those seconds to answer.
 	Request(ctx context.Context, subject string, r Envelope) (Envelope, error)
 	// Respond begins to answer requests. When it returns, requests that are sent from now on arrive; while the connection

@@ -2,7 +2,6 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
 
 // A request that is at work for long is answered with signs of life until it is done, one each signEvery; a caller that has heard nothing
@@ -23,9 +24,6 @@ const (
 
 // headerSigns in a request asks for signs of life; in what comes back it says that this is one, and no answer.
 const headerSigns = "OceanChat-Signs"
-
-// errSilent says that neither an answer nor a sign of life came.
-var errSilent = errors.New("no sign of life from who took the request")
 
 // inbox is where the answers to this process's requests arrive: one subscription for all of them.
 type inbox struct {
@@ -65,7 +63,7 @@ func (i *inbox) request(ctx context.Context, conn *nats.Conn, m *nats.Msg) (*nat
 			return nil, ctx.Err()
 		case <-quiet.C:
 			if !q.alive.Swap(false) {
-				return nil, fmt.Errorf("%w for %s", errSilent, i.silence)
+				return nil, fmt.Errorf("%w for %s", backbone.ErrSilent, i.silence)
 			}
 			quiet.Reset(i.silence)
 		}

@@ -279,8 +279,8 @@ func TestRequestToTheDead(t *testing.T) {
 	}()
 	<-entered
 	other.conn.Close()
-	if err := <-got; !errors.Is(err, errSilent) {
-		t.Errorf("Request whose responder is gone = %v; want %v", err, errSilent)
+	if err := <-got; !errors.Is(err, backbone.ErrSilent) {
+		t.Errorf("Request whose responder is gone = %v; want %v", err, backbone.ErrSilent)
 	}
 }
 
