@@ -4,10 +4,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
+	"github.com/oceanchat/oceanchat/internal/seam/calls"
 	"github.com/oceanchat/oceanchat/internal/wire"
 )
 
@@ -77,6 +81,53 @@ func TestMethodsAreAllOfThePublicServices(t *testing.T) {
 	})
 	if len(all) < 40 {
 		t.Errorf("len(Methods()) = %d; want at least 40", len(all))
+	}
+}
+
+// notGET are the methods without side effects that REST does not have as GET, with the reason.
+var notGET = map[string]string{
+	"/oceanchat.query.v1.QueryService/Sync":                     "reads; its token is too long for a URL",
+	"/oceanchat.auth.v1.AuthInternalService/CheckSessions":      "at most puts open sessions back on the allow-list",
+	"/oceanchat.auth.v1.AuthInternalService/GetKeys":            "",
+	"/oceanchat.auth.v1.AuthInternalService/Verify":             "at most puts an open session back on the allow-list",
+	"/oceanchat.group.v1.GroupInternalService/GetMemberSet":     "at most completes a change, as every reading of a group may",
+	"/oceanchat.group.v1.GroupInternalService/GetMembership":    "as GetMemberSet",
+	"/oceanchat.group.v1.GroupInternalService/ListMemberships":  "as GetMemberSet",
+	"/oceanchat.group.v1.GroupInternalService/MaySend":          "as GetMemberSet",
+	"/oceanchat.group.v1.GroupInternalService/ShareGroup":       "as GetMemberSet",
+	"/oceanchat.message.v1.MessageInternalService/GetHeads":     "",
+	"/oceanchat.message.v1.MessageInternalService/GetPositions": "",
+	"/oceanchat.message.v1.MessageInternalService/ReadTail":     "",
+	"/oceanchat.presence.v1.PresenceInternalService/Lookup":     "",
+	"/oceanchat.user.v1.UserInternalService/FindUsername":       "",
+	"/oceanchat.user.v1.UserInternalService/GetProfiles":        "",
+	"/oceanchat.user.v1.UserInternalService/GetRelation":        "",
+	"/oceanchat.user.v1.UserInternalService/GetUserSettings":    "",
+	"/oceanchat.user.v1.UserInternalService/ListFriendIds":      "",
+}
+
+// The network repeats what is declared free of side effects: every GET is, and else nothing that nobody looked at.
+func TestNoSideEffects(t *testing.T) {
+	t.Parallel()
+	got := map[string]string{}
+	protoregistry.GlobalFiles.RangeFiles(func(fd protoreflect.FileDescriptor) bool {
+		for i := range fd.Services().Len() {
+			list := fd.Services().Get(i).Methods()
+			for j := range list.Len() {
+				full := "/" + string(fd.Services().Get(i).FullName()) + "/" + string(list.Get(j).Name())
+				rule, _ := proto.GetExtension(list.Get(j).Options(), annotations.E_Http).(*annotations.HttpRule)
+				switch get, free := rule.GetGet() != "", calls.NoSideEffects(full); {
+				case get && !free:
+					t.Errorf("%s is a GET; want it declared free of side effects", full)
+				case free && !get:
+					got[full] = notGET[full]
+				}
+			}
+		}
+		return true
+	})
+	if diff := cmp.Diff(notGET, got); diff != "" {
+		t.Errorf("methods without side effects that are no GET (-want +got):\n%s", diff)
 	}
 }
 

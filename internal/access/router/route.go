@@ -114,7 +114,7 @@ func (p *packet) call(ctx context.Context, m wire.Method, params proto.Message) 
 	resp := m.NewResponse()
 	err := p.invoke(ctx, m.FullMethod, params, resp)
 	out = judge(ctx, err)
-	if p.reads[m.FullMethod] && fault.IsReason(err, fault.OutcomeUnknown) {
+	if calls.NoSideEffects(m.FullMethod) && fault.IsReason(err, fault.OutcomeUnknown) {
 		return nil, fault.Wrap(err, fault.Overloaded, "the answer did not arrive in time; ask again").After(retryUnknown)
 	}
 	if err != nil {

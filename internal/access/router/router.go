@@ -14,9 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
 	routerv1 "github.com/oceanchat/oceanchat/gen/oceanchat/router/v1"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
@@ -46,7 +44,6 @@ type Service struct {
 	registry prometheus.Registerer
 	metrics  *metrics
 	breakers map[string]*breaker // by target; never changed after New
-	reads    map[string]bool     // full names of methods without an effect; never changed after New
 	shards   int                 // into how many the log is divided; 0: unknown
 }
 
@@ -55,22 +52,14 @@ var _ routerv1.RouterServiceServer = (*Service)(nil)
 // New returns a Service that answers as soon as it is registered. cfg must be valid. net reaches the owners of all
 // methods; Run adds the metrics to reg.
 func New(cfg Config, net network, limits faststate.Limits, log *slog.Logger, reg prometheus.Registerer) *Service {
-	s := &Service{cfg: cfg, net: net, limits: limits, log: log, registry: reg, breakers: map[string]*breaker{}, reads: map[string]bool{}}
+	s := &Service{cfg: cfg, net: net, limits: limits, log: log, registry: reg, breakers: map[string]*breaker{}}
 	for _, m := range wire.Methods() {
-		s.reads[m.FullMethod] = isRead(m)
 		if target := calls.Target(m.FullMethod); s.breakers[target] == nil {
 			s.breakers[target] = &breaker{}
 		}
 	}
 	s.metrics = newMetrics(s.breakers)
 	return s
-}
-
-// isRead tells whether a lost answer leaves nothing in doubt: REST binds the method to GET, or it is one of query, which
-// owns no data to change.
-func isRead(m wire.Method) bool {
-	rule, ok := proto.GetExtension(m.Descriptor.Options(), annotations.E_Http).(*annotations.HttpRule)
-	return ok && rule.GetGet() != "" || calls.Target(m.FullMethod) == "query"
 }
 
 // Shards tells how many partitions the log has, before Run. Requests about a conversation then go to the instance of

@@ -867,14 +867,14 @@ const file_oceanchat_auth_v1_auth_proto_rawDesc = "" +
 	"\x10PLATFORM_ANDROID\x10\x03\x12\x14\n" +
 	"\x10PLATFORM_HARMONY\x10\x04\x12\x14\n" +
 	"\x10PLATFORM_DESKTOP\x10\x05\x12\x10\n" +
-	"\fPLATFORM_BOT\x10\x062\xe3\x06\n" +
+	"\fPLATFORM_BOT\x10\x062\xe7\x06\n" +
 	"\vAuthService\x12t\n" +
 	"\bRegister\x12\".oceanchat.auth.v1.RegisterRequest\x1a#.oceanchat.auth.v1.RegisterResponse\"\x1f\xaa\xbb\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/auth/register\x12h\n" +
 	"\x05Login\x12\x1f.oceanchat.auth.v1.LoginRequest\x1a .oceanchat.auth.v1.TokenResponse\"\x1c\xaa\xbb\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/auth/login\x12n\n" +
 	"\aRefresh\x12!.oceanchat.auth.v1.RefreshRequest\x1a .oceanchat.auth.v1.TokenResponse\"\x1e\xaa\xbb\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/auth/refresh\x12l\n" +
 	"\x06Logout\x12 .oceanchat.auth.v1.LogoutRequest\x1a!.oceanchat.auth.v1.LogoutResponse\"\x1d\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/auth/logout\x12\x86\x01\n" +
-	"\x0eChangePassword\x12(.oceanchat.auth.v1.ChangePasswordRequest\x1a).oceanchat.auth.v1.ChangePasswordResponse\"\x1f\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/auth/password\x12}\n" +
-	"\fListSessions\x12&.oceanchat.auth.v1.ListSessionsRequest\x1a'.oceanchat.auth.v1.ListSessionsResponse\"\x1c\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/auth/sessions\x12\x8d\x01\n" +
+	"\x0eChangePassword\x12(.oceanchat.auth.v1.ChangePasswordRequest\x1a).oceanchat.auth.v1.ChangePasswordResponse\"\x1f\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/auth/password\x12\x80\x01\n" +
+	"\fListSessions\x12&.oceanchat.auth.v1.ListSessionsRequest\x1a'.oceanchat.auth.v1.ListSessionsResponse\"\x1f\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/auth/sessions\x90\x02\x01\x12\x8d\x01\n" +
 	"\rRevokeSession\x12'.oceanchat.auth.v1.RevokeSessionRequest\x1a(.oceanchat.auth.v1.RevokeSessionResponse\")\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1d*\x1b/auth/sessions/{session_id}B\xc5\x01\n" +
 	"\x15com.oceanchat.auth.v1B\tAuthProtoP\x01Z;github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1;authv1\xa2\x02\x03OAX\xaa\x02\x11Oceanchat.Auth.V1\xca\x02\x11Oceanchat\\Auth\\V1\xe2\x02\x1dOceanchat\\Auth\\V1\\GPBMetadata\xea\x02\x13Oceanchat::Auth::V1b\x06proto3"
 

@@ -322,11 +322,11 @@ const file_oceanchat_auth_v1_internal_proto_rawDesc = "" +
 	"\x10open_session_ids\x18\x01 \x03(\tR\x0eopenSessionIds\"\x10\n" +
 	"\x0eGetKeysRequest\"%\n" +
 	"\x0fGetKeysResponse\x12\x12\n" +
-	"\x04jwks\x18\x01 \x01(\fR\x04jwks2\x9a\x02\n" +
-	"\x13AuthInternalService\x12M\n" +
-	"\x06Verify\x12 .oceanchat.auth.v1.VerifyRequest\x1a!.oceanchat.auth.v1.VerifyResponse\x12b\n" +
-	"\rCheckSessions\x12'.oceanchat.auth.v1.CheckSessionsRequest\x1a(.oceanchat.auth.v1.CheckSessionsResponse\x12P\n" +
-	"\aGetKeys\x12!.oceanchat.auth.v1.GetKeysRequest\x1a\".oceanchat.auth.v1.GetKeysResponseB\xc9\x01\n" +
+	"\x04jwks\x18\x01 \x01(\fR\x04jwks2\xa9\x02\n" +
+	"\x13AuthInternalService\x12R\n" +
+	"\x06Verify\x12 .oceanchat.auth.v1.VerifyRequest\x1a!.oceanchat.auth.v1.VerifyResponse\"\x03\x90\x02\x01\x12g\n" +
+	"\rCheckSessions\x12'.oceanchat.auth.v1.CheckSessionsRequest\x1a(.oceanchat.auth.v1.CheckSessionsResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\aGetKeys\x12!.oceanchat.auth.v1.GetKeysRequest\x1a\".oceanchat.auth.v1.GetKeysResponse\"\x03\x90\x02\x01B\xc9\x01\n" +
 	"\x15com.oceanchat.auth.v1B\rInternalProtoP\x01Z;github.com/oceanchat/oceanchat/gen/oceanchat/auth/v1;authv1\xa2\x02\x03OAX\xaa\x02\x11Oceanchat.Auth.V1\xca\x02\x11Oceanchat\\Auth\\V1\xe2\x02\x1dOceanchat\\Auth\\V1\\GPBMetadata\xea\x02\x13Oceanchat::Auth::V1b\x06proto3"
 
 var (

@@ -1369,14 +1369,14 @@ const file_oceanchat_group_v1_group_proto_rawDesc = "" +
 	"\x11HistoryVisibility\x12\"\n" +
 	"\x1eHISTORY_VISIBILITY_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dHISTORY_VISIBILITY_SINCE_JOIN\x10\x01\x12\x1a\n" +
-	"\x16HISTORY_VISIBILITY_ALL\x10\x022\x93\n" +
+	"\x16HISTORY_VISIBILITY_ALL\x10\x022\x99\n" +
 	"\n" +
 	"\fGroupService\x12h\n" +
-	"\x06Create\x12!.oceanchat.group.v1.CreateRequest\x1a!.oceanchat.group.v1.GroupResponse\"\x18\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\f:\x01*\"\a/groups\x12j\n" +
-	"\x03Get\x12\x1e.oceanchat.group.v1.GetRequest\x1a!.oceanchat.group.v1.GroupResponse\" \xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/groups/{group_id}\x12s\n" +
+	"\x06Create\x12!.oceanchat.group.v1.CreateRequest\x1a!.oceanchat.group.v1.GroupResponse\"\x18\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\f:\x01*\"\a/groups\x12m\n" +
+	"\x03Get\x12\x1e.oceanchat.group.v1.GetRequest\x1a!.oceanchat.group.v1.GroupResponse\"#\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/groups/{group_id}\x90\x02\x01\x12s\n" +
 	"\x06Update\x12!.oceanchat.group.v1.UpdateRequest\x1a!.oceanchat.group.v1.GroupResponse\"#\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*2\x12/groups/{group_id}\x12w\n" +
-	"\bDissolve\x12#.oceanchat.group.v1.DissolveRequest\x1a$.oceanchat.group.v1.DissolveResponse\" \xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14*\x12/groups/{group_id}\x12\x88\x01\n" +
-	"\vListMembers\x12&.oceanchat.group.v1.ListMembersRequest\x1a'.oceanchat.group.v1.ListMembersResponse\"(\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/groups/{group_id}/members\x12\x88\x01\n" +
+	"\bDissolve\x12#.oceanchat.group.v1.DissolveRequest\x1a$.oceanchat.group.v1.DissolveResponse\" \xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14*\x12/groups/{group_id}\x12\x8b\x01\n" +
+	"\vListMembers\x12&.oceanchat.group.v1.ListMembersRequest\x1a'.oceanchat.group.v1.ListMembersResponse\"+\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/groups/{group_id}/members\x90\x02\x01\x12\x88\x01\n" +
 	"\n" +
 	"AddMembers\x12%.oceanchat.group.v1.AddMembersRequest\x1a&.oceanchat.group.v1.AddMembersResponse\"+\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/groups/{group_id}/members\x12\x95\x01\n" +
 	"\fRemoveMember\x12'.oceanchat.group.v1.RemoveMemberRequest\x1a(.oceanchat.group.v1.RemoveMemberResponse\"2\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02&*$/groups/{group_id}/members/{user_id}\x12\x92\x01\n" +

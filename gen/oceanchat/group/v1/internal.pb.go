@@ -693,14 +693,14 @@ const file_oceanchat_group_v1_internal_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x19\n" +
 	"\buser_ids\x18\x02 \x03(\tR\auserIds\"/\n" +
 	"\x12ShareGroupResponse\x12\x19\n" +
-	"\buser_ids\x18\x01 \x03(\tR\auserIds2\xfc\x03\n" +
-	"\x14GroupInternalService\x12R\n" +
-	"\aMaySend\x12\".oceanchat.group.v1.MaySendRequest\x1a#.oceanchat.group.v1.MaySendResponse\x12a\n" +
-	"\fGetMemberSet\x12'.oceanchat.group.v1.GetMemberSetRequest\x1a(.oceanchat.group.v1.GetMemberSetResponse\x12d\n" +
-	"\rGetMembership\x12(.oceanchat.group.v1.GetMembershipRequest\x1a).oceanchat.group.v1.GetMembershipResponse\x12j\n" +
-	"\x0fListMemberships\x12*.oceanchat.group.v1.ListMembershipsRequest\x1a+.oceanchat.group.v1.ListMembershipsResponse\x12[\n" +
+	"\buser_ids\x18\x01 \x03(\tR\auserIds2\x95\x04\n" +
+	"\x14GroupInternalService\x12W\n" +
+	"\aMaySend\x12\".oceanchat.group.v1.MaySendRequest\x1a#.oceanchat.group.v1.MaySendResponse\"\x03\x90\x02\x01\x12f\n" +
+	"\fGetMemberSet\x12'.oceanchat.group.v1.GetMemberSetRequest\x1a(.oceanchat.group.v1.GetMemberSetResponse\"\x03\x90\x02\x01\x12i\n" +
+	"\rGetMembership\x12(.oceanchat.group.v1.GetMembershipRequest\x1a).oceanchat.group.v1.GetMembershipResponse\"\x03\x90\x02\x01\x12o\n" +
+	"\x0fListMemberships\x12*.oceanchat.group.v1.ListMembershipsRequest\x1a+.oceanchat.group.v1.ListMembershipsResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\n" +
-	"ShareGroup\x12%.oceanchat.group.v1.ShareGroupRequest\x1a&.oceanchat.group.v1.ShareGroupResponseB\xd0\x01\n" +
+	"ShareGroup\x12%.oceanchat.group.v1.ShareGroupRequest\x1a&.oceanchat.group.v1.ShareGroupResponse\"\x03\x90\x02\x01B\xd0\x01\n" +
 	"\x16com.oceanchat.group.v1B\rInternalProtoP\x01Z=github.com/oceanchat/oceanchat/gen/oceanchat/group/v1;groupv1\xa2\x02\x03OGX\xaa\x02\x12Oceanchat.Group.V1\xca\x02\x12Oceanchat\\Group\\V1\xe2\x02\x1eOceanchat\\Group\\V1\\GPBMetadata\xea\x02\x14Oceanchat::Group::V1b\x06proto3"
 
 var (

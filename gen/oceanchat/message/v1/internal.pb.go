@@ -551,12 +551,12 @@ const file_oceanchat_message_v1_internal_proto_rawDesc = "" +
 	"\x13GetPositionsRequest\"J\n" +
 	"\x14GetPositionsResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1c\n" +
-	"\tpositions\x18\x02 \x03(\x04R\tpositions2\x88\x03\n" +
+	"\tpositions\x18\x02 \x03(\x04R\tpositions2\x97\x03\n" +
 	"\x16MessageInternalService\x12Q\n" +
-	"\x06Append\x12#.oceanchat.message.v1.AppendRequest\x1a\".oceanchat.message.v1.SendResponse\x12Y\n" +
-	"\bGetHeads\x12%.oceanchat.message.v1.GetHeadsRequest\x1a&.oceanchat.message.v1.GetHeadsResponse\x12Y\n" +
-	"\bReadTail\x12%.oceanchat.message.v1.ReadTailRequest\x1a&.oceanchat.message.v1.ReadTailResponse\x12e\n" +
-	"\fGetPositions\x12).oceanchat.message.v1.GetPositionsRequest\x1a*.oceanchat.message.v1.GetPositionsResponseB\xde\x01\n" +
+	"\x06Append\x12#.oceanchat.message.v1.AppendRequest\x1a\".oceanchat.message.v1.SendResponse\x12^\n" +
+	"\bGetHeads\x12%.oceanchat.message.v1.GetHeadsRequest\x1a&.oceanchat.message.v1.GetHeadsResponse\"\x03\x90\x02\x01\x12^\n" +
+	"\bReadTail\x12%.oceanchat.message.v1.ReadTailRequest\x1a&.oceanchat.message.v1.ReadTailResponse\"\x03\x90\x02\x01\x12j\n" +
+	"\fGetPositions\x12).oceanchat.message.v1.GetPositionsRequest\x1a*.oceanchat.message.v1.GetPositionsResponse\"\x03\x90\x02\x01B\xde\x01\n" +
 	"\x18com.oceanchat.message.v1B\rInternalProtoP\x01ZAgithub.com/oceanchat/oceanchat/gen/oceanchat/message/v1;messagev1\xa2\x02\x03OMX\xaa\x02\x14Oceanchat.Message.V1\xca\x02\x14Oceanchat\\Message\\V1\xe2\x02 Oceanchat\\Message\\V1\\GPBMetadata\xea\x02\x16Oceanchat::Message::V1b\x06proto3"
 
 var (

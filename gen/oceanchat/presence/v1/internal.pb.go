@@ -500,12 +500,12 @@ const file_oceanchat_presence_v1_internal_proto_rawDesc = "" +
 	"\rLookupRequest\x12\x19\n" +
 	"\buser_ids\x18\x01 \x03(\tR\auserIds\"U\n" +
 	"\x0eLookupResponse\x12C\n" +
-	"\vconnections\x18\x01 \x03(\v2!.oceanchat.presence.v1.ConnectionR\vconnections2\xf2\x02\n" +
+	"\vconnections\x18\x01 \x03(\v2!.oceanchat.presence.v1.ConnectionR\vconnections2\xf7\x02\n" +
 	"\x17PresenceInternalService\x12R\n" +
 	"\x05Hello\x12#.oceanchat.presence.v1.HelloRequest\x1a$.oceanchat.presence.v1.HelloResponse\x12X\n" +
 	"\aGoodbye\x12%.oceanchat.presence.v1.GoodbyeRequest\x1a&.oceanchat.presence.v1.GoodbyeResponse\x12R\n" +
-	"\x05Renew\x12#.oceanchat.presence.v1.RenewRequest\x1a$.oceanchat.presence.v1.RenewResponse\x12U\n" +
-	"\x06Lookup\x12$.oceanchat.presence.v1.LookupRequest\x1a%.oceanchat.presence.v1.LookupResponseB\xe5\x01\n" +
+	"\x05Renew\x12#.oceanchat.presence.v1.RenewRequest\x1a$.oceanchat.presence.v1.RenewResponse\x12Z\n" +
+	"\x06Lookup\x12$.oceanchat.presence.v1.LookupRequest\x1a%.oceanchat.presence.v1.LookupResponse\"\x03\x90\x02\x01B\xe5\x01\n" +
 	"\x19com.oceanchat.presence.v1B\rInternalProtoP\x01ZCgithub.com/oceanchat/oceanchat/gen/oceanchat/presence/v1;presencev1\xa2\x02\x03OPX\xaa\x02\x15Oceanchat.Presence.V1\xca\x02\x15Oceanchat\\Presence\\V1\xe2\x02!Oceanchat\\Presence\\V1\\GPBMetadata\xea\x02\x17Oceanchat::Presence::V1b\x06proto3"
 
 var (

@@ -249,9 +249,9 @@ const file_oceanchat_presence_v1_presence_proto_rawDesc = "" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATUS_ONLINE\x10\x01\x12\x0f\n" +
 	"\vSTATUS_AWAY\x10\x02\x12\x12\n" +
-	"\x0eSTATUS_OFFLINE\x10\x032x\n" +
-	"\x0fPresenceService\x12e\n" +
-	"\x03Get\x12!.oceanchat.presence.v1.GetRequest\x1a\".oceanchat.presence.v1.GetResponse\"\x17\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\v\x12\t/presenceB\xe5\x01\n" +
+	"\x0eSTATUS_OFFLINE\x10\x032{\n" +
+	"\x0fPresenceService\x12h\n" +
+	"\x03Get\x12!.oceanchat.presence.v1.GetRequest\x1a\".oceanchat.presence.v1.GetResponse\"\x1a\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\v\x12\t/presence\x90\x02\x01B\xe5\x01\n" +
 	"\x19com.oceanchat.presence.v1B\rPresenceProtoP\x01ZCgithub.com/oceanchat/oceanchat/gen/oceanchat/presence/v1;presencev1\xa2\x02\x03OPX\xaa\x02\x15Oceanchat.Presence.V1\xca\x02\x15Oceanchat\\Presence\\V1\xe2\x02!Oceanchat\\Presence\\V1\\GPBMetadata\xea\x02\x17Oceanchat::Presence::V1b\x06proto3"
 
 var (

@@ -946,14 +946,14 @@ const file_oceanchat_query_v1_query_proto_rawDesc = "" +
 	"\x1dCONVERSATION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONVERSATION_KIND_DIRECT\x10\x01\x12\x1b\n" +
 	"\x17CONVERSATION_KIND_GROUP\x10\x02\x12\x1b\n" +
-	"\x17CONVERSATION_KIND_INBOX\x10\x032\xb7\x05\n" +
-	"\fQueryService\x12\x8e\x01\n" +
-	"\x11ListConversations\x12,.oceanchat.query.v1.ListConversationsRequest\x1a-.oceanchat.query.v1.ListConversationsResponse\"\x1c\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/conversations\x12\x97\x01\n" +
-	"\x0fGetConversation\x12*.oceanchat.query.v1.GetConversationRequest\x1a(.oceanchat.query.v1.ConversationResponse\".\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\"\x12 /conversations/{conversation_id}\x12\x8b\x01\n" +
-	"\aHistory\x12\".oceanchat.query.v1.HistoryRequest\x1a#.oceanchat.query.v1.EntriesResponse\"7\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02+\x12)/conversations/{conversation_id}/messages\x12\x8a\x01\n" +
-	"\aEntries\x12\".oceanchat.query.v1.EntriesRequest\x1a#.oceanchat.query.v1.EntriesResponse\"6\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02*\x12(/conversations/{conversation_id}/entries\x12a\n" +
-	"\x04Sync\x12\x1f.oceanchat.query.v1.SyncRequest\x1a .oceanchat.query.v1.SyncResponse\"\x16\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\n" +
-	":\x01*\"\x05/syncB\xcd\x01\n" +
+	"\x17CONVERSATION_KIND_INBOX\x10\x032\xc6\x05\n" +
+	"\fQueryService\x12\x91\x01\n" +
+	"\x11ListConversations\x12,.oceanchat.query.v1.ListConversationsRequest\x1a-.oceanchat.query.v1.ListConversationsResponse\"\x1f\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/conversations\x90\x02\x01\x12\x9a\x01\n" +
+	"\x0fGetConversation\x12*.oceanchat.query.v1.GetConversationRequest\x1a(.oceanchat.query.v1.ConversationResponse\"1\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\"\x12 /conversations/{conversation_id}\x90\x02\x01\x12\x8e\x01\n" +
+	"\aHistory\x12\".oceanchat.query.v1.HistoryRequest\x1a#.oceanchat.query.v1.EntriesResponse\":\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02+\x12)/conversations/{conversation_id}/messages\x90\x02\x01\x12\x8d\x01\n" +
+	"\aEntries\x12\".oceanchat.query.v1.EntriesRequest\x1a#.oceanchat.query.v1.EntriesResponse\"9\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02*\x12(/conversations/{conversation_id}/entries\x90\x02\x01\x12d\n" +
+	"\x04Sync\x12\x1f.oceanchat.query.v1.SyncRequest\x1a .oceanchat.query.v1.SyncResponse\"\x19\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\n" +
+	":\x01*\"\x05/sync\x90\x02\x01B\xcd\x01\n" +
 	"\x16com.oceanchat.query.v1B\n" +
 	"QueryProtoP\x01Z=github.com/oceanchat/oceanchat/gen/oceanchat/query/v1;queryv1\xa2\x02\x03OQX\xaa\x02\x12Oceanchat.Query.V1\xca\x02\x12Oceanchat\\Query\\V1\xe2\x02\x1eOceanchat\\Query\\V1\\GPBMetadata\xea\x02\x14Oceanchat::Query::V1b\x06proto3"
 

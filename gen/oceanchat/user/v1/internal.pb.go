@@ -703,14 +703,14 @@ const file_oceanchat_user_v1_internal_proto_rawDesc = "" +
 	"\x16GetUserSettingsRequest\x12\x19\n" +
 	"\buser_ids\x18\x01 \x03(\tR\auserIds\"R\n" +
 	"\x17GetUserSettingsResponse\x127\n" +
-	"\bsettings\x18\x01 \x03(\v2\x1b.oceanchat.user.v1.SettingsR\bsettings2\xe4\x04\n" +
+	"\bsettings\x18\x01 \x03(\v2\x1b.oceanchat.user.v1.SettingsR\bsettings2\xfd\x04\n" +
 	"\x13UserInternalService\x12b\n" +
-	"\rCreateProfile\x12'.oceanchat.user.v1.CreateProfileRequest\x1a(.oceanchat.user.v1.CreateProfileResponse\x12\\\n" +
-	"\vGetProfiles\x12%.oceanchat.user.v1.GetProfilesRequest\x1a&.oceanchat.user.v1.GetProfilesResponse\x12\\\n" +
-	"\vGetRelation\x12%.oceanchat.user.v1.GetRelationRequest\x1a&.oceanchat.user.v1.GetRelationResponse\x12_\n" +
-	"\fFindUsername\x12&.oceanchat.user.v1.FindUsernameRequest\x1a'.oceanchat.user.v1.FindUsernameResponse\x12b\n" +
-	"\rListFriendIds\x12'.oceanchat.user.v1.ListFriendIdsRequest\x1a(.oceanchat.user.v1.ListFriendIdsResponse\x12h\n" +
-	"\x0fGetUserSettings\x12).oceanchat.user.v1.GetUserSettingsRequest\x1a*.oceanchat.user.v1.GetUserSettingsResponseB\xc9\x01\n" +
+	"\rCreateProfile\x12'.oceanchat.user.v1.CreateProfileRequest\x1a(.oceanchat.user.v1.CreateProfileResponse\x12a\n" +
+	"\vGetProfiles\x12%.oceanchat.user.v1.GetProfilesRequest\x1a&.oceanchat.user.v1.GetProfilesResponse\"\x03\x90\x02\x01\x12a\n" +
+	"\vGetRelation\x12%.oceanchat.user.v1.GetRelationRequest\x1a&.oceanchat.user.v1.GetRelationResponse\"\x03\x90\x02\x01\x12d\n" +
+	"\fFindUsername\x12&.oceanchat.user.v1.FindUsernameRequest\x1a'.oceanchat.user.v1.FindUsernameResponse\"\x03\x90\x02\x01\x12g\n" +
+	"\rListFriendIds\x12'.oceanchat.user.v1.ListFriendIdsRequest\x1a(.oceanchat.user.v1.ListFriendIdsResponse\"\x03\x90\x02\x01\x12m\n" +
+	"\x0fGetUserSettings\x12).oceanchat.user.v1.GetUserSettingsRequest\x1a*.oceanchat.user.v1.GetUserSettingsResponse\"\x03\x90\x02\x01B\xc9\x01\n" +
 	"\x15com.oceanchat.user.v1B\rInternalProtoP\x01Z;github.com/oceanchat/oceanchat/gen/oceanchat/user/v1;userv1\xa2\x02\x03OUX\xaa\x02\x11Oceanchat.User.V1\xca\x02\x11Oceanchat\\User\\V1\xe2\x02\x1dOceanchat\\User\\V1\\GPBMetadata\xea\x02\x13Oceanchat::User::V1b\x06proto3"
 
 var (

@@ -2046,25 +2046,25 @@ const file_oceanchat_user_v1_user_proto_rawDesc = "" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12DIRECTION_INCOMING\x10\x01\x12\x16\n" +
-	"\x12DIRECTION_OUTGOING\x10\x022\xa4\x10\n" +
-	"\vUserService\x12e\n" +
-	"\x03Get\x12\x1d.oceanchat.user.v1.GetRequest\x1a\x1f.oceanchat.user.v1.UserResponse\"\x1e\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/users/{user_id}\x12b\n" +
-	"\x05GetMe\x12\x1f.oceanchat.user.v1.GetMeRequest\x1a\x1f.oceanchat.user.v1.UserResponse\"\x17\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\v\x12\t/users/me\x12k\n" +
-	"\bUpdateMe\x12\".oceanchat.user.v1.UpdateMeRequest\x1a\x1f.oceanchat.user.v1.UserResponse\"\x1a\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x0e:\x01*2\t/users/me\x12c\n" +
-	"\x06Search\x12 .oceanchat.user.v1.SearchRequest\x1a!.oceanchat.user.v1.SearchResponse\"\x14\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\b\x12\x06/users\x12{\n" +
-	"\vGetSettings\x12%.oceanchat.user.v1.GetSettingsRequest\x1a#.oceanchat.user.v1.SettingsResponse\" \xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/users/me/settings\x12\x84\x01\n" +
-	"\x0eUpdateSettings\x12(.oceanchat.user.v1.UpdateSettingsRequest\x1a#.oceanchat.user.v1.SettingsResponse\"#\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*2\x12/users/me/settings\x12}\n" +
-	"\vListFriends\x12%.oceanchat.user.v1.ListFriendsRequest\x1a&.oceanchat.user.v1.ListFriendsResponse\"\x1f\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/users/me/friends\x12\x87\x01\n" +
+	"\x12DIRECTION_OUTGOING\x10\x022\xba\x10\n" +
+	"\vUserService\x12h\n" +
+	"\x03Get\x12\x1d.oceanchat.user.v1.GetRequest\x1a\x1f.oceanchat.user.v1.UserResponse\"!\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/users/{user_id}\x90\x02\x01\x12e\n" +
+	"\x05GetMe\x12\x1f.oceanchat.user.v1.GetMeRequest\x1a\x1f.oceanchat.user.v1.UserResponse\"\x1a\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\v\x12\t/users/me\x90\x02\x01\x12k\n" +
+	"\bUpdateMe\x12\".oceanchat.user.v1.UpdateMeRequest\x1a\x1f.oceanchat.user.v1.UserResponse\"\x1a\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x0e:\x01*2\t/users/me\x12f\n" +
+	"\x06Search\x12 .oceanchat.user.v1.SearchRequest\x1a!.oceanchat.user.v1.SearchResponse\"\x17\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\b\x12\x06/users\x90\x02\x01\x12~\n" +
+	"\vGetSettings\x12%.oceanchat.user.v1.GetSettingsRequest\x1a#.oceanchat.user.v1.SettingsResponse\"#\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/users/me/settings\x90\x02\x01\x12\x84\x01\n" +
+	"\x0eUpdateSettings\x12(.oceanchat.user.v1.UpdateSettingsRequest\x1a#.oceanchat.user.v1.SettingsResponse\"#\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*2\x12/users/me/settings\x12\x80\x01\n" +
+	"\vListFriends\x12%.oceanchat.user.v1.ListFriendsRequest\x1a&.oceanchat.user.v1.ListFriendsResponse\"\"\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/users/me/friends\x90\x02\x01\x12\x87\x01\n" +
 	"\fUpdateFriend\x12&.oceanchat.user.v1.UpdateFriendRequest\x1a!.oceanchat.user.v1.FriendResponse\",\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02 :\x01*2\x1b/users/me/friends/{user_id}\x12\x8a\x01\n" +
 	"\fRemoveFriend\x12&.oceanchat.user.v1.RemoveFriendRequest\x1a'.oceanchat.user.v1.RemoveFriendResponse\")\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1d*\x1b/users/me/friends/{user_id}\x12\x8e\x01\n" +
-	"\rRequestFriend\x12'.oceanchat.user.v1.RequestFriendRequest\x1a(.oceanchat.user.v1.RequestFriendResponse\"*\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/users/me/friend-requests\x12\x9a\x01\n" +
-	"\x12ListFriendRequests\x12,.oceanchat.user.v1.ListFriendRequestsRequest\x1a-.oceanchat.user.v1.ListFriendRequestsResponse\"'\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/users/me/friend-requests\x12\x9c\x01\n" +
+	"\rRequestFriend\x12'.oceanchat.user.v1.RequestFriendRequest\x1a(.oceanchat.user.v1.RequestFriendResponse\"*\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/users/me/friend-requests\x12\x9d\x01\n" +
+	"\x12ListFriendRequests\x12,.oceanchat.user.v1.ListFriendRequestsRequest\x1a-.oceanchat.user.v1.ListFriendRequestsResponse\"*\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/users/me/friend-requests\x90\x02\x01\x12\x9c\x01\n" +
 	"\fAcceptFriend\x12&.oceanchat.user.v1.AcceptFriendRequest\x1a'.oceanchat.user.v1.AcceptFriendResponse\";\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02/:\x01*\"*/users/me/friend-requests/{user_id}/accept\x12\xa0\x01\n" +
 	"\rDeclineFriend\x12'.oceanchat.user.v1.DeclineFriendRequest\x1a(.oceanchat.user.v1.DeclineFriendResponse\"<\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x020:\x01*\"+/users/me/friend-requests/{user_id}/decline\x12w\n" +
 	"\x05Block\x12\x1f.oceanchat.user.v1.BlockRequest\x1a .oceanchat.user.v1.BlockResponse\"+\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1f:\x01*\x1a\x1a/users/me/blocks/{user_id}\x12z\n" +
-	"\aUnblock\x12!.oceanchat.user.v1.UnblockRequest\x1a\".oceanchat.user.v1.UnblockResponse\"(\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1c*\x1a/users/me/blocks/{user_id}\x12y\n" +
+	"\aUnblock\x12!.oceanchat.user.v1.UnblockRequest\x1a\".oceanchat.user.v1.UnblockResponse\"(\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1c*\x1a/users/me/blocks/{user_id}\x12|\n" +
 	"\n" +
-	"ListBlocks\x12$.oceanchat.user.v1.ListBlocksRequest\x1a%.oceanchat.user.v1.ListBlocksResponse\"\x1e\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/users/me/blocksB\xc5\x01\n" +
+	"ListBlocks\x12$.oceanchat.user.v1.ListBlocksRequest\x1a%.oceanchat.user.v1.ListBlocksResponse\"!\xaa\xbb\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/users/me/blocks\x90\x02\x01B\xc5\x01\n" +
 	"\x15com.oceanchat.user.v1B\tUserProtoP\x01Z;github.com/oceanchat/oceanchat/gen/oceanchat/user/v1;userv1\xa2\x02\x03OUX\xaa\x02\x11Oceanchat.User.V1\xca\x02\x11Oceanchat\\User\\V1\xe2\x02\x1dOceanchat\\User\\V1\\GPBMetadata\xea\x02\x13Oceanchat::User::V1b\x06proto3"
 
 var (
