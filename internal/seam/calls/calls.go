@@ -26,7 +26,8 @@ import (
 // logged there; what was no fault, a panic included, is INTERNAL. A call that ended with its context is
 // OUTCOME_UNKNOWN, as is one whose answer was lost. A service that nobody serves (yet), or whose instance has more to do
 // than it may, is OVERLOADED: nothing was done. A method that its service lacks is UNKNOWN_METHOD. No call that may have
-// been executed is ever repeated by the network.
+// been executed is ever repeated by the network, unless its method is declared free of side effects: then, while repeats are
+// few, further instances are asked when one does not answer, and the first answer counts (see NoSideEffects).
 type Network interface {
 	grpc.ClientConnInterface
 	// Gateway returns the connection to one ws-gateway instance. Calls to one that is gone fail with OVERLOADED.

@@ -16,7 +16,7 @@ import (
 )
 
 // Observer watches the calls that a Host serves: it counts and times them, writes a debug line for each, and makes a
-// span of those that belong to a traced request. A nil Observer does nothing. It is safe for concurrent use.
+// span of those that belong to a traced request. Of the calls that this process makes it counts those that the network repeats. A nil Observer does nothing. It is safe for concurrent use.
 type Observer struct {
 	log     *slog.Logger
 	tracing *obs.Tracing
@@ -24,6 +24,7 @@ type Observer struct {
 	answers  *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inFlight *prometheus.GaugeVec
+	repeats  *prometheus.CounterVec
 
 	mu      sync.Mutex // serialises additions to methods
 	methods atomic.Pointer[map[string]*observed]
@@ -53,10 +54,20 @@ func NewObserver(tracing *obs.Tracing, log *slog.Logger, reg prometheus.Register
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "oceanchat_calls_in_flight", Help: "Calls that a service works on.",
 		}, []string{"service"}),
+		repeats: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "oceanchat_calls_repeated_total", Help: "Calls without side effects of which one more instance of the service was asked, as one did not answer in time.",
+		}, []string{"service"}),
 	}
 	o.methods.Store(&map[string]*observed{})
-	reg.MustRegister(o.answers, o.seconds, o.inFlight)
+	reg.MustRegister(o.answers, o.seconds, o.inFlight, o.repeats)
 	return o
+}
+
+// Repeat counts a call that is asked of one more instance.
+func (o *Observer) Repeat(fullMethod string) {
+	if o != nil {
+		o.repeats.WithLabelValues(Target(fullMethod)).Inc()
+	}
 }
 
 // Serving is a call that is being served. The zero Serving is not watched.

@@ -76,6 +76,11 @@ type hello func(context.Context, *presencev1.HelloRequest) (*presencev1.HelloRes
 type presence struct {
 	presencev1.UnimplementedPresenceInternalServiceServer
 	hello hello
+	look  func(context.Context) error // of Lookup, which has no side effects; nil: nobody asks
+}
+
+func (p presence) Lookup(ctx context.Context, r *presencev1.LookupRequest) (*presencev1.LookupResponse, error) {
+	return &presencev1.LookupResponse{Connections: conns(r.GetUserIds()...).GetConnections()}, p.look(ctx)
 }
 
 func (p presence) Hello(ctx context.Context, r *presencev1.HelloRequest) (*presencev1.HelloResponse, error) {

@@ -22,6 +22,8 @@ type Instance struct {
 	Drain func(ctx context.Context)
 	// Kill ends it as the death of its process would: nothing is answered any more.
 	Kill func()
+	// Mute keeps back whatever it says from now on, as if its process were stopped. nil: a handler that does not return says nothing.
+	Mute func()
 }
 
 // Cluster is instances that are reached by one caller.
@@ -44,6 +46,9 @@ func TestInstances(t *testing.T, open func(t *testing.T) Cluster) {
 		{"draining waits for calls under way", testDrainWaits},
 		{"draining has an end", testDrainEnds},
 		{"an instance dies in the middle", testDies},
+		{"an instance hangs", testHangs},
+		{"a read of which an instance dies", testReadDies},
+		{"a read at which an instance hangs", testReadHangs},
 		{"more than an instance may do is refused", testBound},
 		{"a service that comes later", testLater},
 		{"too large", testTooLarge},
@@ -242,10 +247,10 @@ func testDrainEnds(t *testing.T, c Cluster) {
 	}
 }
 
-// enter makes a call with a deadline, which it has begun to work on.
-func enter(ctx context.Context, t *testing.T, c Cluster, h held) <-chan error {
+// enter makes a call with a deadline, in d or later, which it has begun to work on.
+func enter(ctx context.Context, t *testing.T, c Cluster, h held, d time.Duration) <-chan error {
 	t.Helper()
-	for d := 20 * short; ; d *= 2 { // on a busy machine the first may pass before the handler is reached
+	for ; ; d *= 2 { // on a busy machine the first may pass before the handler is reached
 		soon, cancel := context.WithTimeout(ctx, d)
 		t.Cleanup(cancel)
 		call := begin(soon, c)
@@ -265,7 +270,7 @@ func testDies(t *testing.T, c Cluster) {
 	ctx := within(t)
 	h := newHeld()
 	i := serveAt(c, 0, many, h.hello)
-	call := enter(ctx, t, c, h) // some networks notice the death, with others the caller does by its deadline
+	call := enter(ctx, t, c, h, 20*short) // some networks notice the death, with others the caller does by its deadline
 	var other atomic.Int64
 	serveAt(c, 1, many, counting(&other))
 	i.Kill()

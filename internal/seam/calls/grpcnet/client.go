@@ -29,9 +29,6 @@ import (
 // roundRobin is the one service config there is: instances in turn, and no repetition by policy.
 const roundRobin = `{"loadBalancingConfig":[{"round_robin":{}}]}`
 
-// tries is how many instances are asked at most, while each says that it does not have the service (yet).
-const tries = 3
-
 // patience is how long a call waits while no instance can be reached: a little more than the longest pause between two
 // attempts to connect.
 const patience = 1300 * time.Millisecond
@@ -50,7 +47,7 @@ func (n *Network) Invoke(ctx context.Context, fullMethod string, args, reply any
 	if err := checkMessages(fullMethod, args, reply); err != nil {
 		return err
 	}
-	conn, err := n.conn(target)
+	p, err := n.peers(target)
 	if err != nil {
 		return crossing.NotServed(err, "%s cannot be reached", target)
 	}
@@ -59,15 +56,30 @@ func (n *Network) Invoke(ctx context.Context, fullMethod string, args, reply any
 		ctx, cancel = context.WithTimeout(ctx, crossing.MaxUnbounded)
 		defer cancel()
 	}
+	if calls.NoSideEffects(fullMethod) {
+		return n.first(ctx, p, fullMethod, args, reply)
+	}
+	return p.invoke(ctx, fullMethod, args, reply)
+}
+
+// peers is how the instances of a target are reached.
+type peers struct {
+	target   string
+	conn     *grpc.ClientConn
+	patience crossing.Patience // with calls that may be repeated
+}
+
+// invoke calls one instance, and another while one says that it does not have the service (yet).
+func (p *peers) invoke(ctx context.Context, fullMethod string, args, reply any) error {
 	for try := 1; ; try++ {
 		var at peer.Peer
-		err := conn.Invoke(outgoing(ctx), fullMethod, args, reply, grpc.Peer(&at))
+		err := p.conn.Invoke(outgoing(ctx), fullMethod, args, reply, grpc.Peer(&at))
 		if err == nil {
 			return nil
 		}
-		f, elsewhere := received(ctx, err, target, at.Addr != nil)
+		f, elsewhere := received(ctx, err, p.target, at.Addr != nil)
 		never := at.Addr == nil && status.Code(err) == codes.Unavailable
-		if try == tries || !elsewhere && !(never && try == 1 && connected(ctx, conn)) {
+		if try == crossing.Tries || !elsewhere && !(never && try == 1 && connected(ctx, p.conn)) {
 			return f
 		}
 	}
@@ -154,28 +166,29 @@ func lost(ctx context.Context, err error, code codes.Code, target string, left b
 	return fault.Of(fmt.Errorf("call %s: %w", target, err))
 }
 
-// conn returns the connection to a target, which exists from the first call on.
-func (n *Network) conn(target string) (*grpc.ClientConn, error) {
+// peers returns the way to a target, which exists from the first call on.
+func (n *Network) peers(target string) (*peers, error) {
 	n.mu.RLock()
-	c := n.conns[target]
+	p := n.targets[target]
 	n.mu.RUnlock()
-	if c != nil {
-		return c, nil
+	if p != nil {
+		return p, nil
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if c := n.conns[target]; c != nil {
-		return c, nil
+	if p := n.targets[target]; p != nil {
+		return p, nil
 	}
 	if n.closed {
 		return nil, errClosed
 	}
-	c, err := n.dial(target)
+	conn, err := n.dial(target)
 	if err != nil {
 		return nil, err
 	}
-	n.conns[target] = c
-	return c, nil
+	p = &peers{target: target, conn: conn}
+	n.targets[target] = p
+	return p, nil
 }
 
 func (n *Network) dial(target string) (*grpc.ClientConn, error) {

@@ -2,8 +2,9 @@
 //
 // It owns the connections to other processes, and the server that they call: one table of methods, to which services are
 // added while it serves, and gRPC's health service. It knows gateways by their target only, not by their ids, which is
-// the business of calls/nats. It never repeats a call that an instance may have executed; what surely never left goes to
-// another instance, or is OVERLOADED.
+// the business of calls/nats. Of a method without side effects it asks further instances when one does not answer. Any
+// other call that an instance may have executed it never repeats; what surely never left goes to another instance, or is
+// OVERLOADED.
 //
 // It keeps invariant 7: calls under way, message sizes and the wait for a connection have bounds. With Config.TLS set,
 // only processes whose certificate the cluster's authority signed get in; without it, whoever reaches the port may act
@@ -57,9 +58,9 @@ type Network struct {
 	underWay atomic.Int64
 	addr     atomic.Value // net.Addr
 
-	mu     sync.RWMutex // guards below
-	closed bool
-	conns  map[string]*grpc.ClientConn // by target
+	mu      sync.RWMutex // guards below
+	closed  bool
+	targets map[string]*peers
 }
 
 var (
@@ -74,7 +75,7 @@ func New(cfg Config, doors *netdoor.Set, log *slog.Logger) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, instances: instances, log: log, health: health.NewServer(), conns: map[string]*grpc.ClientConn{}}
+	n := &Network{cfg: cfg, instances: instances, log: log, health: health.NewServer(), targets: map[string]*peers{}}
 	n.creds = insecure.NewCredentials()
 	if cfg.TLS.on() {
 		n.door = doors.Door("grpc", cfg.TLS.door(), false)
@@ -165,9 +166,9 @@ func (n *Network) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closed = true
-	for _, c := range n.conns {
-		_ = c.Close() // it fails only when it is closed already
+	for _, p := range n.targets {
+		_ = p.conn.Close() // it fails only when it is closed already
 	}
-	clear(n.conns)
+	clear(n.targets)
 	return nil
 }

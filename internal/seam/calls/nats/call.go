@@ -35,13 +35,38 @@ func (n *Network) Invoke(ctx context.Context, fullMethod string, args, reply any
 		return err
 	}
 	defer c.cancel()
+	err = backbone.ErrNoResponders
 	if shard := calls.ShardOf(ctx); shard != "" && backbone.CheckTopic(shard, false) == nil {
-		err := c.send(ShardSubject(target, shard))
-		if !errors.Is(err, backbone.ErrNoResponders) {
-			return c.outcome(err)
-		}
+		err = c.send(ShardSubject(target, shard))
 	}
-	return c.outcome(c.send(CallSubject(target)))
+	if errors.Is(err, backbone.ErrNoResponders) {
+		err = c.send(CallSubject(target))
+	}
+	if calls.NoSideEffects(fullMethod) {
+		err = c.repeat(target, err)
+	}
+	return c.outcome(err)
+}
+
+// repeat asks another instance, any one, as long as err says that one took the call and is dead or hangs.
+func (c *call) repeat(target string, err error) error {
+	p := c.n.patienceWith(target)
+	if f := (*fault.Error)(nil); err == nil || errors.As(err, &f) {
+		p.Regain()
+	}
+	for try := 1; errors.Is(err, backbone.ErrSilent) && try < crossing.Tries && p.Spend(); try++ {
+		c.n.observer.Repeat(c.method)
+		err = c.send(CallSubject(target))
+	}
+	return err
+}
+
+func (n *Network) patienceWith(target string) *crossing.Patience {
+	p, ok := n.patience.Load(target)
+	if !ok {
+		p, _ = n.patience.LoadOrStore(target, new(crossing.Patience))
+	}
+	return p.(*crossing.Patience)
 }
 
 // NewStream always fails: the seam has unary calls only.

@@ -3,7 +3,8 @@
 //
 // It owns the subjects oc.call.<target>, oc.call.<target>.shard.<shard> and oc.gateway.<gatewayId>, and what stands in
 // the headers there. Instances of a target form one queue group, so each call goes to one of them and none needs to know
-// another. It never repeats a call that somebody may have got, and no service is reached without registering here.
+// another. It never repeats a call that somebody may have got, unless its method has no side effects; and no service is
+// reached without registering here.
 //
 // Of the caller's context the handler gets identity, request id, span and deadline; that a caller gave up before its
 // deadline it does not learn. It keeps invariant 7: the calls under way have a bound, beyond which the answer is
@@ -56,6 +57,7 @@ type Network struct {
 	log      *slog.Logger
 	observer *calls.Observer // nil: nobody watches
 	services crossing.Table
+	patience sync.Map // *crossing.Patience by target, which are few
 
 	base context.Context //nolint:containedctx // of all handlers: they outlive nobody's call but end with Drain
 	end  context.CancelFunc

@@ -3,6 +3,8 @@ package nats_test
 import (
 	"context"
 	"log/slog"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,10 +41,10 @@ func startServer(t testing.TB) *natsserver.Server {
 }
 
 // connect returns a Network with a connection of its own, as another process has.
-func connect(t testing.TB, srv *natsserver.Server, cfg nats.Config) (*nats.Network, *natsgo.Conn) {
+func connect(t testing.TB, srv *natsserver.Server, cfg nats.Config, opts ...natsgo.Option) (*nats.Network, *natsgo.Conn) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	conn, err := natsgo.Connect(srv.ClientURL(), jetstream.Options(log)...)
+	conn, err := natsgo.Connect(srv.ClientURL(), append(jetstream.Options(log), opts...)...)
 	if err != nil {
 		t.Fatalf("Connect = %v", err)
 	}
@@ -76,11 +78,32 @@ type cluster struct {
 	caller calls.Network
 }
 
+// dialer makes connections that lose what is written, once they are mute.
+type dialer struct{ mute *atomic.Bool }
+
+func (d dialer) Dial(network, addr string) (net.Conn, error) {
+	conn, err := net.Dial(network, addr) //nolint:noctx // the driver's interface has none
+	return muted{conn, d.mute}, err
+}
+
+type muted struct {
+	net.Conn
+	mute *atomic.Bool
+}
+
+func (m muted) Write(p []byte) (int, error) {
+	if m.mute.Load() {
+		return len(p), nil
+	}
+	return m.Conn.Write(p)
+}
+
 func (c cluster) Caller() calls.Network { return c.caller }
 
 func (c cluster) Start(_, limit int) callstest.Instance {
-	n, conn := connect(c.t, c.srv, nats.Config{Limit: limit})
-	return callstest.Instance{Host: n, Drain: n.Drain, Kill: conn.Close}
+	mute := new(atomic.Bool)
+	n, conn := connect(c.t, c.srv, nats.Config{Limit: limit}, natsgo.SetCustomDialer(dialer{mute}))
+	return callstest.Instance{Host: n, Drain: n.Drain, Kill: conn.Close, Mute: func() { mute.Store(true) }}
 }
 
 func TestInstances(t *testing.T) {

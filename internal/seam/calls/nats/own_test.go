@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 
 	presencev1 "github.com/oceanchat/oceanchat/gen/oceanchat/presence/v1"
@@ -181,6 +182,7 @@ func TestOutcomes(t *testing.T) {
 		{"busy", backbone.Envelope{}, backbone.ErrBusy, fault.Overloaded},
 		{"not sent", backbone.Envelope{}, backbone.ErrRefused, fault.Overloaded},
 		{"answer too large for the server", backbone.Envelope{}, backbone.ErrTooLarge, fault.InternalReason},
+		{"silence", backbone.Envelope{}, backbone.ErrSilent, fault.OutcomeUnknown},
 		{"time-out", backbone.Envelope{}, context.DeadlineExceeded, fault.OutcomeUnknown},
 		{"anything else", backbone.Envelope{}, errors.New("broken pipe"), fault.OutcomeUnknown},
 		{"not an answer", backbone.Envelope{Data: []byte{0xff}}, nil, fault.InternalReason},
@@ -198,6 +200,43 @@ func TestOutcomes(t *testing.T) {
 				t.Errorf("a call without a deadline went out with the header %v; want oc-timeout in it", got.Header)
 			}
 		})
+	}
+}
+
+// hung is a backbone whose responders take every request and say nothing.
+type hung struct {
+	fixed
+	asked []string
+}
+
+func (h *hung) Request(_ context.Context, subject string, _ backbone.Envelope) (backbone.Envelope, error) {
+	h.asked = append(h.asked, subject)
+	return backbone.Envelope{}, backbone.ErrSilent
+}
+
+// Any instance is asked again what the owner of a shard does not answer, if it is a read, and if repeats are few.
+func TestRepeats(t *testing.T) {
+	t.Parallel()
+	h := new(hung)
+	n := nats.New(nats.Config{}, h, slog.New(slog.DiscardHandler))
+	ctx := calls.WithShard(t.Context(), "7")
+	owner, any := nats.ShardSubject("presence", "7"), nats.CallSubject("presence")
+	_, err := presencev1.NewPresenceInternalServiceClient(n).Hello(ctx, &presencev1.HelloRequest{})
+	if diff := cmp.Diff([]string{owner}, h.asked); !fault.IsReason(err, fault.OutcomeUnknown) || diff != "" {
+		t.Errorf("Hello = %v; want %s, and to have asked (-want +got):\n%s", err, fault.OutcomeUnknown, diff)
+	}
+	h.asked = nil
+	err = lookup(ctx, n)
+	if diff := cmp.Diff([]string{owner, any, any}, h.asked); !fault.IsReason(err, fault.OutcomeUnknown) || diff != "" {
+		t.Errorf("Lookup = %v; want %s, and to have asked (-want +got):\n%s", err, fault.OutcomeUnknown, diff)
+	}
+	h.asked = nil
+	const made = 100
+	for range made {
+		_ = lookup(ctx, n)
+	}
+	if got := len(h.asked); got <= made || got > made+50 {
+		t.Errorf("%d calls asked %d times; want some repeats, and at most 50", made, got)
 	}
 }
 
