@@ -50,7 +50,7 @@ func (w *world) faults() []fault {
 	for _, n := range w.parts.NATS {
 		list = append(list, fault{"kill -9 " + n.Name, "nats", n.Name == "nats-1", 1, false, killed(n)})
 	}
-	for _, target := range []string{"message", "orchestrator", "persistence", "pusher-realtime", "ws-gateway"} {
+	for _, target := range []string{"message", "query", "group", "orchestrator", "persistence", "pusher-realtime", "ws-gateway"} {
 		list = append(list, fault{"stop " + target + "-1 for 10 s (SIGSTOP)", target, false, 1, false, paused(10*time.Second, w.Process(target+"-1"))})
 	}
 	list = append(list,
