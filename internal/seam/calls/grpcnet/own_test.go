@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -262,77 +261,5 @@ func TestBadIdentity(t *testing.T) {
 	caller := newNetwork(t, grpcnet.Config{Addr: ":0", Addrs: []string{"presence=" + addr}})
 	if err := lookup(calls.WithShard(ctx, "7"), caller); err != nil {
 		t.Errorf("Lookup with metadata of the caller's = %v; want that it does not cross", err)
-	}
-}
-
-// reads serves Lookup.
-type reads struct {
-	presencev1.UnimplementedPresenceInternalServiceServer
-	lookup func(context.Context) error
-}
-
-func (r reads) Lookup(ctx context.Context, _ *presencev1.LookupRequest) (*presencev1.LookupResponse, error) {
-	return &presencev1.LookupResponse{}, r.lookup(ctx)
-}
-
-// Who is slow is not given up when another one is asked too: the first answer counts, and who has not given it is let go.
-func TestSlowReadIsNotCutShort(t *testing.T) {
-	t.Parallel()
-	addr := freeAddr(t)
-	n, _ := start(t, grpcnet.Config{}, addr)
-	var asked atomic.Int64
-	second, letGo := make(chan struct{}), make(chan struct{})
-	presencev1.RegisterPresenceInternalServiceServer(n, reads{lookup: func(ctx context.Context) error {
-		switch asked.Add(1) {
-		case 1:
-			<-second
-			return nil
-		case 2:
-			close(second)
-			<-ctx.Done()
-			close(letGo)
-		}
-		<-ctx.Done()
-		return ctx.Err()
-	}})
-	caller := newNetwork(t, grpcnet.Config{Addr: ":0", Addrs: []string{"presence=" + addr}})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := lookup(ctx, caller); err != nil {
-		t.Fatalf("Lookup of which the slower one was asked first = %v; want its answer", err)
-	}
-	select {
-	case <-letGo:
-	case <-ctx.Done():
-		t.Error("who was asked too goes on after the answer; want that it is cancelled")
-	}
-}
-
-// When nobody answers, that is not made worse.
-func TestRepeatsAreFew(t *testing.T) {
-	t.Parallel()
-	addr := freeAddr(t)
-	n, _ := start(t, grpcnet.Config{}, addr)
-	var asked atomic.Int64
-	presencev1.RegisterPresenceInternalServiceServer(n, reads{lookup: func(ctx context.Context) error {
-		asked.Add(1)
-		<-ctx.Done()
-		return ctx.Err()
-	}})
-	caller := newNetwork(t, grpcnet.Config{Addr: ":0", Addrs: []string{"presence=" + addr}})
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	defer cancel()
-	const made = 100
-	var wg sync.WaitGroup
-	for range made {
-		wg.Go(func() {
-			if err := lookup(ctx, caller); !fault.IsReason(err, fault.OutcomeUnknown) {
-				t.Errorf("Lookup that nobody answers = %v; want %s", err, fault.OutcomeUnknown)
-			}
-		})
-	}
-	wg.Wait()
-	if got := asked.Load(); got <= made || got > made+50 {
-		t.Errorf("%d calls were asked %d times; want some repeats, and at most 50", made, got)
 	}
 }
