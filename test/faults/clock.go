@@ -48,7 +48,14 @@ func init() {
 `
 )
 
-// buildClocked builds the binary of these sources once more, over a standard library whose time of day can be stepped.
+// buildClocked builds, once, a binary of these sources over a standard library whose time of day can be stepped.
+func (w *world) buildClocked(ctx context.Context) (err error) {
+	if w.clockedBinary == "" {
+		w.clockedBinary, err = buildClocked(ctx, w.dir)
+	}
+	return err
+}
+
 func buildClocked(ctx context.Context, dir string) (string, error) {
 	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
@@ -97,12 +104,7 @@ func clockOf(dir, name string) string { return filepath.Join(dir, name+".clock")
 
 // stepped runs a process with a clock that is set forward, back, and right again, while it works.
 func (w *world) stepped(p *local.Process, by time.Duration) func(context.Context, *runner) error {
-	return func(ctx context.Context, r *runner) (err error) {
-		if w.clockedBinary == "" {
-			if w.clockedBinary, err = buildClocked(ctx, w.dir); err != nil {
-				return err
-			}
-		}
+	return func(ctx context.Context, r *runner) error {
 		set := func(d time.Duration) error {
 			return os.WriteFile(clockOf(w.dir, p.Name), fmt.Appendln(nil, int64(d.Seconds())), 0o600)
 		}

@@ -17,6 +17,8 @@ type fault struct {
 	short   bool   // belongs to the short suite
 	times   int    // how often it is done in a row of the table
 	quiet   bool   // people fall silent before it
+	// prepare, if set, is done once before all faults, as it takes long.
+	prepare func(ctx context.Context) error
 	// run breaks and mends; it returns when the server has all its processes again.
 	run func(ctx context.Context, r *runner) error
 }
@@ -28,50 +30,53 @@ const everything = "everything"
 func (w *world) faults() []fault {
 	if w.single != nil {
 		return []fault{
-			{"kill -9 the process", everything, true, 3, false, killed(w.single)},
-			{"stop the process for 10 s (SIGSTOP)", everything, true, 1, false, paused(10*time.Second, w.single)},
-			{"restart the process (SIGTERM)", everything, true, 2, false, restarted(w.single)},
+			{name: "kill -9 the process", touches: everything, short: true, times: 3, run: killed(w.single)},
+			{name: "stop the process for 10 s (SIGSTOP)", touches: everything, short: true, times: 1, run: paused(10*time.Second, w.single)},
+			{name: "restart the process (SIGTERM)", touches: everything, short: true, times: 2, run: restarted(w.single)},
 		}
 	}
 	if w.disks {
 		return []fault{
-			{"fill the disk of nats-2 for 20 s", "nats", true, 1, false, w.full(20*time.Second, w.parts.NATS[1])},
-			{"fill the disks of all three NATS servers for 20 s", "nats", true, 1, false, w.full(20*time.Second, w.parts.NATS...)},
+			{name: "fill the disk of nats-2 for 20 s", touches: "nats", short: true, times: 1, run: w.full(20*time.Second, w.parts.NATS[1])},
+			{name: "fill the disks of all three NATS servers for 20 s", touches: "nats", short: true, times: 1, run: w.full(20*time.Second, w.parts.NATS...)},
 		}
 	}
 	var list []fault
 	for _, target := range local.Targets() {
 		inShort := slices.Contains([]string{"message", "ws-gateway", "orchestrator"}, target)
-		list = append(list, fault{"kill -9 one of two " + target, target, inShort, 2, false, w.one(target)})
+		list = append(list, fault{name: "kill -9 one of two " + target, touches: target, short: inShort, times: 2, run: w.one(target)})
 	}
 	for _, target := range []string{"message", "orchestrator", "persistence", "router", "pusher-realtime", "ws-gateway"} {
-		list = append(list, fault{"kill -9 both " + target, target, false, 1, false, killed(w.Of(target)...)})
+		list = append(list, fault{name: "kill -9 both " + target, touches: target, times: 1, run: killed(w.Of(target)...)})
 	}
 	for _, n := range w.parts.NATS {
-		list = append(list, fault{"kill -9 " + n.Name, "nats", n.Name == "nats-1", 1, false, killed(n)})
+		list = append(list, fault{name: "kill -9 " + n.Name, touches: "nats", short: n.Name == "nats-1", times: 1, run: killed(n)})
 	}
 	for _, target := range []string{"message", "query", "group", "orchestrator", "persistence", "pusher-realtime", "ws-gateway"} {
-		list = append(list, fault{"stop " + target + "-1 for 10 s (SIGSTOP)", target, false, 1, false, paused(10*time.Second, w.Process(target+"-1"))})
+		list = append(list, fault{name: "stop " + target + "-1 for 10 s (SIGSTOP)", touches: target, times: 1, run: paused(10*time.Second, w.Process(target+"-1"))})
 	}
 	list = append(list,
-		fault{"stop nats-2 for 30 s (SIGSTOP)", "nats", false, 1, false, paused(30*time.Second, w.parts.NATS[1])},
-		fault{"kill -9 Redis, back empty", "redis", true, 1, false, func(ctx context.Context, r *runner) error { return w.emptyRedis(ctx, r.between(0, 2*time.Second)) }},
-		fault{"stop MongoDB for 60 s (SIGSTOP)", "mongo", true, 1, false, func(ctx context.Context, r *runner) error {
+		fault{name: "stop nats-2 for 30 s (SIGSTOP)", touches: "nats", times: 1, run: paused(30*time.Second, w.parts.NATS[1])},
+		fault{name: "kill -9 Redis, back empty", touches: "redis", short: true, times: 1, run: func(ctx context.Context, r *runner) error { return w.emptyRedis(ctx, r.between(0, 2*time.Second)) }},
+		fault{name: "stop MongoDB for 60 s (SIGSTOP)", touches: "mongo", short: true, times: 1, run: func(ctx context.Context, r *runner) error {
 			return pausedFor(ctx, r.shorter(60*time.Second, 10*time.Second), w.parts.Mongo)
 		}},
 	)
 	for _, target := range linked {
-		list = append(list, fault{"cut " + target + "-1 from NATS for 10 s", target, target == "message", 1, false, w.parted(target+"-1", 10*time.Second)})
+		list = append(list, fault{name: "cut " + target + "-1 from NATS for 10 s", touches: target, short: target == "message", times: 1, run: w.parted(target+"-1", 10*time.Second)})
 	}
 	for _, n := range w.parts.NATS {
-		list = append(list, fault{"cut " + n.Name + " from the other two for 30 s", "nats", false, 1, false, w.parted(n.Name, 30*time.Second)})
+		list = append(list, fault{name: "cut " + n.Name + " from the other two for 30 s", touches: "nats", times: 1, run: w.parted(n.Name, 30*time.Second)})
 	}
 	for _, target := range clocked {
-		list = append(list, fault{"step the clock of " + target + "-1 by an hour, forward and back", target, target == "message", 1, false, w.stepped(w.Process(target+"-1"), time.Hour)})
+		list = append(list, fault{
+			name: "step the clock of " + target + "-1 by an hour, forward and back", touches: target, times: 1, prepare: w.buildClocked,
+			run: w.stepped(w.Process(target+"-1"), time.Hour),
+		})
 	}
 	list = append(list,
-		fault{"delete the stream OC_PUSH_ONLINE", "OC_PUSH_ONLINE", true, 1, false, func(ctx context.Context, _ *runner) error { return w.DeleteStream(ctx, "OC_PUSH_ONLINE") }},
-		fault{"restart every service, one after another (SIGTERM)", everything, false, 1, false, restarted(w.Services.Processes()...)},
+		fault{name: "delete the stream OC_PUSH_ONLINE", touches: "OC_PUSH_ONLINE", short: true, times: 1, run: func(ctx context.Context, _ *runner) error { return w.DeleteStream(ctx, "OC_PUSH_ONLINE") }},
+		fault{name: "restart every service, one after another (SIGTERM)", touches: everything, times: 1, run: restarted(w.Services.Processes()...)},
 	)
 	return append(list, w.drills()...)
 }

@@ -108,6 +108,14 @@ func (r *runner) all(ctx context.Context, f flags) error {
 		return fmt.Errorf("no fault is named like %q", f.only)
 	}
 	for _, x := range list {
+		if x.prepare == nil {
+			continue
+		}
+		if err := x.prepare(ctx); err != nil {
+			return err
+		}
+	}
+	for _, x := range list {
 		if err := r.row(ctx, x, faultWithin); err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ type world struct {
 	*local.Services
 
 	dir, binary   string
-	clockedBinary string // made when the first clock is stepped
+	clockedBinary string // its clock can be stepped; "" until it is built
 	disks         bool   // NATS servers have small disks of their own
 
 	links  map[string]*local.Link // by "from>to": from one NATS server or service to a NATS server
