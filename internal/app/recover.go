@@ -29,6 +29,7 @@ type keeping struct {
 	recovery.Data
 	log   func() store.Log // of the database, once the parts are ready
 	parts []lifecycle.Part
+	hear  func(subject string, fn func(subject string, data []byte)) (stop func(), err error) // in a cluster
 }
 
 // openRecovery implements recovery.Open.
@@ -59,7 +60,7 @@ func openRecovery(ctx context.Context, p recovery.Place, settle bool, log *slog.
 	k.Readers = []string{orchestrator.ReaderName}
 	return k.run(ctx, log, cfg.Drain.Timeout, func(ctx context.Context) error {
 		if p.Cluster {
-			if err := nobodyAppends(ctx, k.Backbone); err != nil {
+			if err := k.nobodyAppends(ctx); err != nil {
 				return err
 			}
 		}
@@ -125,6 +126,7 @@ func keepCluster(cfg *Config, log *slog.Logger) (*keeping, func(), error) {
 	k := &keeping{
 		parts: append(s.parts, lifecycle.Part{Name: backbonePart, Run: js.Run}),
 		log:   func() store.Log { return s.stores.log },
+		hear:  js.Hear,
 	}
 	k.Backbone, k.Partitions = js, cfg.Log.partitions(true)
 	k.Note = func(int) error { return nil } // the logs say it themselves
@@ -137,9 +139,9 @@ type logKeeper interface {
 }
 
 // nobodyAppends fails if an instance of message lives.
-func nobodyAppends(ctx context.Context, b backbone.Backbone) error {
+func (k *keeping) nobodyAppends(ctx context.Context) error {
 	heard := make(chan struct{}, 1)
-	stop, err := b.Subscribe(message.AliveSubject, "", func(string, []byte) {
+	stop, err := k.hear(message.AliveSubject, func(string, []byte) {
 		select {
 		case heard <- struct{}{}:
 		default:

@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -215,6 +216,38 @@ func (c *cluster) testOperator(ctx context.Context, t *testing.T) {
 	if _, err := j.Publish(ctx, "oc.push.online.gw-1", letter.Data); err != nil {
 		t.Errorf("operator: put it back = %v", err)
 	}
+	c.testRecover(ctx, t)
+}
+
+// testRecover does what `oceanchat recover` does with streams.
+func (c *cluster) testRecover(ctx context.Context, t *testing.T) {
+	t.Helper()
+	b := seam(t, c.connect(t, "operator", nil), 3)
+	stop, err := b.Hear("oc.message.alive", func(string, []byte) {})
+	if err != nil {
+		t.Fatalf("operator: listen whether message lives = %v", err)
+	}
+	stop()
+	var refused refusals
+	if _, err := seam(t, c.connect(t, "query", &refused), 3).Hear("oc.message.alive", func(string, []byte) {}); err == nil {
+		t.Error("query: listen whether message lives = nil; want the refusal")
+	}
+	if err := b.Declare(ctx, 9, 10); err != nil {
+		t.Fatalf("operator: make a log = %v", err)
+	}
+	l, err := b.Log(ctx, 9)
+	if err == nil {
+		err = errors.Join(l.Confirm(ctx), l.Purge(ctx, 7))
+	}
+	if err != nil {
+		t.Errorf("operator: move its end = %v", err)
+	}
+	if logs, err := b.Logs(ctx); err != nil || logs[9] != 10 || len(logs) != 4 {
+		t.Errorf("operator: the logs are %v, %v; want the three and the new one", logs, err)
+	}
+	if err := b.Drop(ctx, 9); err != nil {
+		t.Errorf("operator: drop it = %v", err)
+	}
 }
 
 // follow reads until the message at sequence last was handled.
@@ -407,7 +440,7 @@ var (
 		"oc.call.*":            "oceanchat",
 		"oc.gateway.none":      "ws-gateway oceanchat",
 		"oc.dead.>":            "oceanchat",
-		"oc.message.alive":     "message oceanchat",
+		"oc.message.alive":     "message oceanchat operator",
 		"oc.gateway.*":         "ws-gateway oceanchat",
 		"oc.signal":            "pusher-realtime oceanchat",
 		"oc.session.ended":     "ws-gateway oceanchat",

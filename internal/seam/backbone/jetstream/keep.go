@@ -15,6 +15,24 @@ import (
 
 var _ backbone.Keeper = (*Backbone)(nil)
 
+// Hear is Subscribe for who must know that nothing passed it: it fails where the server does not let this user hear the subject, which
+// Subscribe only logs.
+func (b *Backbone) Hear(subject string, fn func(subject string, data []byte)) (stop func(), err error) {
+	if stop, err = b.Subscribe(subject, "", fn); err != nil {
+		return nil, err
+	}
+	err = b.conn.FlushTimeout(callTimeout)
+	// The refusal comes before the answer to the flush.
+	if last := b.conn.LastError(); err == nil && last != nil && strings.Contains(last.Error(), strconv.Quote(subject)) {
+		err = last
+	}
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("listen on %s: %w", subject, err)
+	}
+	return stop, nil
+}
+
 // Logs implements backbone.Keeper.
 func (b *Backbone) Logs(ctx context.Context) (map[int]int, error) {
 	out := map[int]int{}
