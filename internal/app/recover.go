@@ -181,7 +181,7 @@ func notedPartitions(dir string) (int, error) {
 }
 
 func notePartitions(dir string, n int) error {
-	if err := os.WriteFile(filepath.Join(dir, partitionsFile), []byte(strconv.Itoa(n)+"\n"), 0o600); err != nil {
+	if err := writeDurably(filepath.Join(dir, partitionsFile), []byte(strconv.Itoa(n)+"\n")); err != nil {
 		return fmt.Errorf("note the number of partitions: %w", err)
 	}
 	return nil
