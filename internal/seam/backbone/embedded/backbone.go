@@ -37,6 +37,9 @@ func (s *Server) Log(ctx context.Context, partition int) (backbone.Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.settle(backbone.LogStream(partition)); err != nil {
+		return nil, err
+	}
 	return &guardedLog{Log: l, s: s}, nil
 }
 
@@ -50,10 +53,16 @@ func (s *Server) Queue(ctx context.Context, name backbone.QueueName) (backbone.Q
 		if err := js.OpenDead(ctx); err != nil {
 			return nil, err
 		}
+		if err := s.settle(backbone.DeadStream); err != nil {
+			return nil, err
+		}
 		return s.online, nil
 	}
 	q, err := js.Queue(ctx, name)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.settle(name.Stream()); err != nil {
 		return nil, err
 	}
 	return &guardedQueue{Queue: q, s: s}, nil

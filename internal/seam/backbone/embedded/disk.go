@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -33,45 +32,4 @@ func trialWrite(dir string) (err error) {
 		return fmt.Errorf("trial write: %w", err)
 	}
 	return f.Sync()
-}
-
-// sweepUnborn removes the folders of streams whose creation was cut off before its description was
-// written, so before anything could be stored. The server would skip them at each start.
-func sweepUnborn(store string) error {
-	metas, err := filepath.Glob(filepath.Join(store, "jetstream", "*", "streams", "*"))
-	if err != nil {
-		return fmt.Errorf("look for streams: %w", err)
-	}
-	for _, dir := range metas {
-		if !unborn(dir) {
-			continue
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove the remains of a stream's creation: %w", err)
-		}
-	}
-	trials, err := filepath.Glob(filepath.Join(store, "trial-*"))
-	for _, t := range trials {
-		err = errors.Join(err, os.Remove(t))
-	}
-	return err
-}
-
-func unborn(dir string) bool {
-	for _, name := range []string{"meta.inf", "meta.sum"} {
-		if i, err := os.Stat(filepath.Join(dir, name)); err != nil || i.Size() == 0 {
-			blocks, err := filepath.Glob(filepath.Join(dir, "msgs", "*.blk"))
-			return err == nil && allEmpty(blocks)
-		}
-	}
-	return false
-}
-
-func allEmpty(files []string) bool {
-	for _, f := range files {
-		if i, err := os.Stat(f); err != nil || i.Size() > 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -142,7 +142,7 @@ func (s *Server) announce(srv *natsserver.Server, o *natsserver.Options, u users
 
 // start returns a server that has read everything it has on disk.
 func start(o *natsserver.Options, log *slog.Logger) (*natsserver.Server, error) {
-	if err := sweepUnborn(o.StoreDir); err != nil {
+	if err := sweep(o.StoreDir); err != nil {
 		return nil, err
 	}
 	srv, err := natsserver.NewServer(o.Clone())

@@ -91,14 +91,46 @@ func TestUnreadableLog(t *testing.T) {
 	}
 }
 
-// A kill within the creation of a stream leaves a folder without a description.
+// A kill or a power cut within the creation of a stream leaves a folder without a description, or with half of one.
 func TestUnbornStream(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"no description":          {},
+		"an empty one":            {"meta.inf": "", "meta.sum": ""},
+		"no checksum":             {"meta.inf": `{"name":"OC_LOG_0","storage":"file"}`},
+		"another one's checksum":  {"meta.inf": `{"name":"OC_LOG_0","storage":"file"}`, "meta.sum": "49a333301b7516c3"},
+		"half of it never landed": {"meta.inf": `{"name":"OC_LOG_0",` + strings.Repeat("\x00", 512), "meta.sum": "49a333301b7516c3", "msgs/1.blk": ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			stream := filepath.Join(dir, "nats", "jetstream", "$G", "streams", backbone.LogStream(0))
+			if err := os.MkdirAll(filepath.Join(stream, "msgs"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for file, text := range files {
+				if err := os.WriteFile(filepath.Join(stream, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b, _ := backbonetest.OpenDir(t, dir)
+			if _, err := b.Log(t.Context(), 0); err != nil {
+				t.Errorf("Log = %v; want nil", err)
+			}
+		})
+	}
+}
+
+// A kill or a power cut within a start leaves the file by which the server tries whether it may write. It is no account.
+func TestTrialLeftBehind(t *testing.T) {
 	dir := t.TempDir()
-	stream := filepath.Join(dir, "nats", "jetstream", "$G", "streams", backbone.LogStream(0))
-	if err := os.MkdirAll(filepath.Join(stream, "msgs"), 0o700); err != nil {
+	b, stop := backbonetest.OpenDir(t, dir)
+	if _, err := b.Log(t.Context(), 0); err != nil {
+		t.Fatalf("Log = %v", err)
+	}
+	stop()
+	if err := os.WriteFile(filepath.Join(dir, "nats", "jetstream", "_test_3033028637"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b, _ := backbonetest.OpenDir(t, dir)
+	b, _ = backbonetest.OpenDir(t, dir)
 	if _, err := b.Log(t.Context(), 0); err != nil {
 		t.Errorf("Log = %v; want nil", err)
 	}
