@@ -116,6 +116,7 @@ var fences = []fence{
 		what: "github.com/nats-io/nats.go", only: []string{"internal/seam/backbone/..."},
 		why: "NATS stays behind the backbone", tests: []string{"internal/seam/calls/..."},
 	},
+	{what: "github.com/hanwen/go-fuse", only: []string{"test/power/disk"}, why: "file systems are for tests"},
 	{what: "modernc.org/sqlite", only: []string{"internal/seam/store/sqlite", "sdk/go/sqlitestore"}, why: "the database driver stays behind its seam"},
 	{what: "github.com/pires/go-proxyproto", only: []string{"internal/netdoor"}, why: "one package knows who a client is"},
 	{what: "os/signal", only: []string{"cmd/...", "tools/cluster", "test/faults"}, why: "signals are the business of main", tests: []string{"internal/...", "tools/..."}},
