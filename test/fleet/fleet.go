@@ -34,6 +34,9 @@ type Options struct {
 	Every time.Duration // between two messages of one client
 	Ahead int           // messages of one client that may be without an answer
 	Dir   string        // where half of the clients keep their stores; "": all in memory
+	// Loses says that the server may lose what it has acknowledged. Judge then finds nothing wrong in that, and Lost tells of it; and
+	// a client may get another entry under a number that it has.
+	Loses bool
 }
 
 // Fleet is clients that talk. Use Launch.
@@ -46,11 +49,13 @@ type Fleet struct {
 	sending sync.WaitGroup
 	lastAck atomic.Int64 // nanoseconds since the epoch
 	longest atomic.Int64 // nanoseconds between two acknowledgements, since the last Mark
-	lost    atomic.Int64 // connections, since the last Mark
+	breaks  atomic.Int64 // connections lost, since the last Mark
 
 	mu    sync.Mutex        // guards below
 	acked map[string]uint64 // the highest acknowledged seq, by conversation
 	wrong []string
+	at    map[string]time.Time // when it was acknowledged, by clientMsgId, if Loses
+	lost  []Loss
 }
 
 // Boat is one client of a fleet.
@@ -65,13 +70,14 @@ type Boat struct {
 	waits   sync.WaitGroup
 	reading sync.WaitGroup
 
-	mu    sync.Mutex        // guards heads
-	heads map[string]uint64 // what the loop over entries has got, by conversation
+	mu    sync.Mutex                   // guards both
+	heads map[string]uint64            // what the loop over entries has got, by conversation
+	view  map[string]map[uint64]string // the ids of messages by conversation and seq, if the fleet Loses
 }
 
 // Launch registers the users, makes the group, and returns when every client is online. ctx bounds that.
 func Launch(ctx context.Context, o Options) (*Fleet, error) {
-	f := &Fleet{o: o, acked: map[string]uint64{}}
+	f := &Fleet{o: o, acked: map[string]uint64{}, at: map[string]time.Time{}}
 	for i := range o.Size {
 		u, err := client.Register(ctx, o.URL, fmt.Sprintf("%sboat%02d", o.Name, i))
 		if err != nil {
@@ -118,6 +124,7 @@ func (b *Boat) fitOut(i int) error {
 		b.file, b.opts.Store = file, file
 	}
 	b.ahead = make(chan struct{}, o.Ahead)
+	b.view = map[string]map[uint64]string{}
 	b.heads = map[string]uint64{"g~" + b.f.Group: 1} // the notice of the group's creation stands before the first connection
 	return nil
 }
@@ -150,7 +157,7 @@ func (b *Boat) watch() {
 	online := false
 	for st := range b.States(context.Background()) {
 		if online && st.Phase == oceanchat.Waiting {
-			b.f.lost.Add(1)
+			b.f.breaks.Add(1)
 		}
 		online = st.Phase == oceanchat.Online
 	}
@@ -163,6 +170,10 @@ func (b *Boat) read() {
 			return
 		}
 		id := e.GetConversationId()
+		if b.f.o.Loses {
+			b.see(e)
+			continue
+		}
 		b.f.Check.Received(b.User.Username, entryOf(e))
 		b.mu.Lock()
 		if last := b.heads[id]; e.GetSeq() != last+1 {
@@ -171,6 +182,22 @@ func (b *Boat) read() {
 		b.heads[id] = e.GetSeq()
 		b.mu.Unlock()
 	}
+}
+
+// see notes an entry, which may come in place of one that was lost: then those behind it are lost too.
+func (b *Boat) see(e *messagev1.Entry) {
+	id := e.GetConversationId()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if last := b.heads[id]; e.GetSeq() > last+1 {
+		b.f.say("%s: %s got seq %d behind %d", id, b.User.Username, e.GetSeq(), last)
+	}
+	if b.view[id] == nil {
+		b.view[id] = map[uint64]string{}
+	}
+	maps.DeleteFunc(b.view[id], func(seq uint64, _ string) bool { return seq > e.GetSeq() })
+	b.view[id][e.GetSeq()] = e.GetMessageId()
+	b.heads[id] = e.GetSeq()
 }
 
 func entryOf(e *messagev1.Entry) history.Entry {
@@ -241,7 +268,7 @@ func (b *Boat) await(out *oceanchat.Outgoing, conversation string) {
 		b.f.Check.Acked(history.Entry{
 			Conversation: r.ConversationID, Seq: r.Seq, MessageID: r.MessageID, ClientMsgID: out.ID(), Sender: b.User.ID,
 		})
-		b.f.acknowledged(r.ConversationID, r.Seq)
+		b.f.acknowledged(r.ConversationID, r.Seq, out.ID())
 	case errors.As(err, &refused):
 		b.f.Check.Refused(b.User.ID, conversation, out.ID())
 		b.f.say("%s: %s was refused: %v", b.User.Username, out.ID(), err)
@@ -250,8 +277,9 @@ func (b *Boat) await(out *oceanchat.Outgoing, conversation string) {
 	}
 }
 
-func (f *Fleet) acknowledged(conversation string, seq uint64) {
-	now := time.Now().UnixNano()
+func (f *Fleet) acknowledged(conversation string, seq uint64, clientMsgID string) {
+	at := time.Now()
+	now := at.UnixNano()
 	pause := now - f.lastAck.Swap(now)
 	for {
 		longest := f.longest.Load()
@@ -262,20 +290,23 @@ func (f *Fleet) acknowledged(conversation string, seq uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.acked[conversation] = max(f.acked[conversation], seq)
+	if f.o.Loses {
+		f.at[clientMsgID] = at
+	}
 }
 
 // Mark begins a new count of lost connections and of the longest time without an acknowledgement.
 func (f *Fleet) Mark() {
 	f.lastAck.Store(time.Now().UnixNano())
 	f.longest.Store(0)
-	f.lost.Store(0)
+	f.breaks.Store(0)
 }
 
 // Since tells how many connections were lost since Mark, and how long the longest time was in which nobody's message was
 // acknowledged; the last one counts up to now.
 func (f *Fleet) Since() (lost int, silence time.Duration) {
 	silence = time.Since(time.Unix(0, f.lastAck.Load()))
-	return int(f.lost.Load()), max(silence, time.Duration(f.longest.Load()))
+	return int(f.breaks.Load()), max(silence, time.Duration(f.longest.Load()))
 }
 
 // Heads returns the highest seq that was acknowledged in each conversation until now.

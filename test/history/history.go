@@ -77,6 +77,26 @@ func (c *Checker) AckedCount() int {
 	return len(c.acked)
 }
 
+// Forgive takes out what was acknowledged and stands in no log, and returns it: for a server that may lose something, say by
+// a power cut. What is still there must be where it was. All logs must be recorded before.
+func (c *Checker) Forgive() (lost []Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	there := map[sent]bool{}
+	for conv, log := range c.logs {
+		for _, e := range log {
+			there[sent{e.Sender, conv, e.ClientMsgID}] = true
+		}
+	}
+	for k, e := range c.acked {
+		if !there[k] {
+			lost = append(lost, e)
+			delete(c.acked, k)
+		}
+	}
+	return lost
+}
+
 // Violations returns every rule that was broken, one sentence each; none: the run was right.
 func (c *Checker) Violations() []string {
 	c.mu.Lock()

@@ -67,3 +67,24 @@ func TestViolations(t *testing.T) {
 		})
 	}
 }
+
+// Forgive forgets what is lost, and nothing that is elsewhere.
+func TestForgive(t *testing.T) {
+	var c history.Checker
+	entry := func(id string, seq uint64) history.Entry {
+		return history.Entry{Conversation: "g~1", Seq: seq, MessageID: "m" + id, ClientMsgID: id, Sender: "u"}
+	}
+	c.Acked(entry("a", 1))
+	c.Acked(entry("b", 2))
+	c.Acked(entry("c", 3))
+	c.Log("g~1", []history.Entry{entry("a", 1), entry("c", 2)})
+	if got := c.Forgive(); len(got) != 1 || got[0] != entry("b", 2) {
+		t.Errorf("Forgive = %v; want b", got)
+	}
+	if got := c.AckedCount(); got != 2 {
+		t.Errorf("after Forgive %d are acknowledged; want 2", got)
+	}
+	if got := c.Violations(); len(got) != 1 {
+		t.Errorf("violations after Forgive = %q; want one, that c was renumbered", got)
+	}
+}
