@@ -45,7 +45,7 @@ GEN_TOOLS := $(BUF_TOOL) \
 	$(BIN)/.protoc-gen-grpc-gateway@$(PROTOC_GEN_GATEWAY)
 LINT_TOOL := $(BIN)/.golangci-lint@$(GOLANGCI_VERSION)
 
-.PHONY: help build test faults upgrade conformance cluster helm versitygw lint breaking released vuln fmt gen fuzz bench docs
+.PHONY: help build test faults power upgrade conformance cluster helm versitygw lint breaking released vuln fmt gen fuzz bench docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -96,6 +96,10 @@ faults: build ## break a running cluster in every way there is, and judge what p
 upgrade: build ## the last release and this version side by side, forward and back, while people talk (UPGRADE='--short', '--base v1.2.0', '--mode all')
 	go build -o $(BIN)/upgrade ./test/upgrade
 	$(BIN)/upgrade --binary bin/oceanchat $(UPGRADE)
+
+power: build ## cut the power while people talk: the data lie on a disk that forgets what was not synced (needs root and /dev/fuse; POWER='--short', '--cuts 30 --seed 7 --sync always|interval --names journal|strict')
+	go build -o $(BIN)/power ./test/power
+	$(BIN)/power --binary bin/oceanchat $(POWER)
 
 conformance: ## the suites of every seam over every implementation
 	go test -count=1 ./internal/seam/...

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/oceanchat/oceanchat/test/fleet"
+	"github.com/oceanchat/oceanchat/test/power/disk"
+)
+
+// row is what cuts of one kind did.
+type row struct {
+	name, sync string
+	names      disk.Names
+	cuts       int
+	acked      int
+	hit, most  int             // cuts that lost something, and how much one lost at most
+	lost       []time.Duration // of each message that was acknowledged and is lost: how long before the cut
+	back       time.Duration   // the longest start on what was left
+	problems   []string
+}
+
+const head = "| the power is cut | `log.sync` | names | cuts | acknowledged | cuts that lost some | lost | most at once | oldest lost, ms before the cut | longest start after it, s | wrong |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
+
+// count notes what a cut has lost.
+func (r *row) count(lost []fleet.Loss, cut time.Time) {
+	if len(lost) == 0 {
+		return
+	}
+	r.hit++
+	r.most = max(r.most, len(lost))
+	for _, l := range lost {
+		age := cut.Sub(l.Acked)
+		r.lost = append(r.lost, age)
+		if age > lossWithin {
+			r.problems = append(r.problems, fmt.Sprintf("%s seq %d was acknowledged %s before the cut and is lost", l.Conversation, l.Seq, age))
+		}
+	}
+}
+
+// tell prints the row and what is wrong, which is an error.
+func (r *row) tell(out io.Writer) error {
+	oldest := time.Duration(0)
+	if len(r.lost) > 0 {
+		oldest = slices.Max(r.lost)
+	}
+	_, _ = fmt.Fprintf(out, "| %s | %s | %s | %d | %d | %d | %d | %d | %d | %.1f | %d |\n",
+		r.name, r.sync, r.names, r.cuts, r.acked, r.hit, len(r.lost), r.most, oldest.Milliseconds(), r.back.Seconds(), len(r.problems))
+	for _, p := range r.problems {
+		_, _ = fmt.Fprintln(out, "  WRONG:", p)
+	}
+	if len(r.problems) > 0 {
+		return fmt.Errorf("%s: %d things are wrong", r.name, len(r.problems))
+	}
+	return nil
+}
