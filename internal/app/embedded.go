@@ -55,7 +55,7 @@ func openEmbedded(cfg *Config, log *slog.Logger) (*seams, error) {
 				<-ctx.Done()
 				return db.Close()
 			}},
-			{Name: backbonePart, Needs: []string{databasePart}, Run: server.Run},
+			{Name: backbonePart, Needs: []string{databasePart}, Run: newUnsynced(cfg, db.Log(), log).around(server.Run)},
 		},
 		checks: []check{
 			{"log", server.Writable},
