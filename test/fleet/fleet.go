@@ -56,6 +56,7 @@ type Fleet struct {
 	wrong []string
 	at    map[string]time.Time // when it was acknowledged, by clientMsgId, if Loses
 	lost  []Loss
+	stale []string
 }
 
 // Boat is one client of a fleet.

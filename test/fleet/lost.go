@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 )
 
 // viewWithin bounds the wait for a client that is told that something was lost.
-const viewWithin = 30 * time.Second
+const viewWithin = 10 * time.Second
 
 // Loss is a message that was acknowledged and is in no log.
 type Loss struct {
@@ -24,6 +25,13 @@ func (f *Fleet) Lost() []Loss {
 	return slices.Clone(f.lost)
 }
 
+// Stale tells of the clients that the last Judge found to show what was lost, where the log holds something else.
+func (f *Fleet) Stale() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.stale)
+}
+
 // forgive takes what is lost from what must be there.
 func (f *Fleet) forgive(logs map[string][]history.Entry) {
 	lost := f.Check.Forgive()
@@ -36,7 +44,7 @@ func (f *Fleet) forgive(logs map[string][]history.Entry) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.lost = nil
+	f.lost, f.stale = nil, nil
 	for _, e := range lost {
 		f.lost = append(f.lost, Loss{e, f.at[e.ClientMsgID]})
 	}
@@ -67,7 +75,10 @@ func (f *Fleet) sameView(ctx context.Context, logs map[string][]history.Entry) {
 				continue
 			}
 			if seq := b.differs(id, log); seq != 0 {
-				f.say("%s: %s shows another entry at seq %d than the log holds, or none", id, b.User.Username, seq)
+				f.mu.Lock()
+				f.stale = append(f.stale, fmt.Sprintf("%s: %s shows another entry at seq %d than the log holds, or none", id, b.User.Username, seq))
+				f.mu.Unlock()
+				b.forget(id, log)
 			}
 		}
 	}
@@ -83,4 +94,13 @@ func (b *Boat) differs(id string, log []history.Entry) uint64 {
 		}
 	}
 	return 0
+}
+
+// forget makes what the client shows what it should, so that it is told of once.
+func (b *Boat) forget(id string, log []history.Entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range log {
+		b.view[id][e.Seq] = e.MessageID
+	}
 }

@@ -19,10 +19,11 @@ type row struct {
 	hit, most  int             // cuts that lost something, and how much one lost at most
 	lost       []time.Duration // of each message that was acknowledged and is lost: how long before the cut
 	back       time.Duration   // the longest start on what was left
+	stale      []string        // clients that show what is lost in a place that was given again
 	problems   []string
 }
 
-const head = "| the power is cut | `log.sync` | names | cuts | acknowledged | cuts that lost some | lost | most at once | oldest lost, ms before the cut | longest start after it, s | wrong |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
+const head = "| the power is cut | `log.sync` | names | cuts | acknowledged | cuts that lost some | lost | most at once | oldest lost, ms before the cut | clients that still show some | longest start after it, s | wrong |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n"
 
 // count notes what a cut has lost.
 func (r *row) count(lost []fleet.Loss, cut time.Time) {
@@ -46,8 +47,11 @@ func (r *row) tell(out io.Writer) error {
 	if len(r.lost) > 0 {
 		oldest = slices.Max(r.lost)
 	}
-	_, _ = fmt.Fprintf(out, "| %s | %s | %s | %d | %d | %d | %d | %d | %d | %.1f | %d |\n",
-		r.name, r.sync, r.names, r.cuts, r.acked, r.hit, len(r.lost), r.most, oldest.Milliseconds(), r.back.Seconds(), len(r.problems))
+	_, _ = fmt.Fprintf(out, "| %s | %s | %s | %d | %d | %d | %d | %d | %d | %d | %.1f | %d |\n",
+		r.name, r.sync, r.names, r.cuts, r.acked, r.hit, len(r.lost), r.most, oldest.Milliseconds(), len(r.stale), r.back.Seconds(), len(r.problems))
+	for _, s := range r.stale {
+		_, _ = fmt.Fprintln(out, "  stale:", s)
+	}
 	for _, p := range r.problems {
 		_, _ = fmt.Fprintln(out, "  WRONG:", p)
 	}

@@ -224,9 +224,8 @@ func (t *talk) cut(ctx context.Context) error {
 	}
 	t.res.cuts++
 	t.res.problems = append(append(t.res.problems, problems...), t.clerk.check(ctx)...)
-	if lost := t.fleet.Lost(); t.fleet.Check.AckedCount() > 0 {
-		t.res.count(lost, at)
-	}
+	t.res.count(t.fleet.Lost(), at)
+	t.res.stale = append(t.res.stale, t.fleet.Stale()...)
 	return nil
 }
 

@@ -3,6 +3,8 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"syscall"
 	"time"
@@ -193,6 +195,7 @@ func (d *Disk) Mount(dir string) (unmount func() error, err error) {
 	}
 	server, err := fuse.NewServer(door{fuse.NewDefaultRawFileSystem(), d}, dir, &fuse.MountOptions{
 		DirectMountStrict: true, DisableXAttrs: true, DisableReadDirPlus: true, FsName: "power", Name: "power", AllowOther: true,
+		Logger: log.New(io.Discard, "", 0), // of how a connection ended
 	})
 	if errors.Is(err, syscall.EPERM) {
 		return nil, fmt.Errorf("%w: %w", ErrNoFUSE, err)
