@@ -275,6 +275,54 @@ func TestLanes(t *testing.T) {
 	}
 }
 
+// Invariant 7: a request that waited too long for the one before it is refused, reaches nobody, and the next one is served.
+// After that a quarter of the time is too long.
+func TestLaneWait(t *testing.T) {
+	const wait = 4 * time.Second
+	w := start(t, func(cfg *wsgateway.Config) { cfg.LaneWait = wait })
+	open := w.router.gate("slow.one")
+	c, _ := w.connect("u1", true)
+	c.request(0, "slow.one", `{}`)
+	c.text(`{"jsonrpc":"2.0","method":"late.two"}`)
+	c.request(1, "late.one", `{}`)
+	c.request(2, "ping", `{}`) // so they all have arrived
+	if m := c.read(); string(m.ID) != "2" {
+		t.Fatalf("ping answered %s; want its result", m.raw)
+	}
+	arrived := time.Now()
+	eventually(t, "they wait for too long", func() bool { return time.Since(arrived) > wait })
+	open()
+	if m := c.read(); string(m.ID) != "0" || m.Error != nil {
+		t.Fatalf("the first request answered %s; want its result", m.raw)
+	}
+	if m := c.read(); string(m.ID) != "1" || m.Error == nil || m.Error.Data.Reason != "OVERLOADED" || m.Error.Data.RetryAfterMs <= 0 {
+		t.Fatalf("a request that waited too long answered %s; want OVERLOADED with advice when to retry", m.raw)
+	}
+	c.request(3, "fast.one", `{}`)
+	if m := c.read(); string(m.ID) != "3" || m.Error != nil {
+		t.Errorf("the next request answered %s; want its result", m.raw)
+	}
+	if n := len(w.router.requests()); n != 2 {
+		t.Errorf("router saw %d requests; want 2: those that did not wait too long", n)
+	}
+	open = w.router.gate("slow.two")
+	c.request(4, "slow.two", `{}`)
+	c.request(5, "late.three", `{}`)
+	c.request(6, "ping", `{}`)
+	if m := c.read(); string(m.ID) != "6" {
+		t.Fatalf("ping answered %s; want its result", m.raw)
+	}
+	arrived = time.Now()
+	eventually(t, "it waits for too long again", func() bool { return time.Since(arrived) > wait/4 })
+	open()
+	if m := c.read(); string(m.ID) != "4" || m.Error != nil {
+		t.Fatalf("the first request answered %s; want its result", m.raw)
+	}
+	if m := c.read(); string(m.ID) != "5" || m.Error == nil || m.Error.Data.Reason != "OVERLOADED" {
+		t.Errorf("a request that waited a quarter of the time answered %s; want OVERLOADED", m.raw)
+	}
+}
+
 func TestRouterGone(t *testing.T) {
 	w := start(t)
 	w.router.err = fmt.Errorf("secret cause")

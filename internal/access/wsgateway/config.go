@@ -31,6 +31,8 @@ type Config struct {
 	Unauthenticated int          `yaml:"unauthenticated_per_ip" default:"50" min:"1" doc:"How many connections that have not connected yet one IP address may have (IPv6: one /64)."`
 	InFlight        int          `yaml:"in_flight" default:"64" min:"1" max:"1024" doc:"How many requests of a connection may wait for their answer."`
 
+	LaneWait time.Duration `yaml:"lane_wait" default:"2s" min:"10ms" max:"1m" doc:"How long a request may wait for those before it in its lane; then it is refused as OVERLOADED, and for 10 s those of its connection may wait a quarter as long."`
+
 	QueueFrames int           `yaml:"queue_frames" default:"2048" min:"8" doc:"How many frames may wait for a slow client before it is closed."`
 	QueueBytes  config.Bytes  `yaml:"queue_bytes" default:"4MiB" min:"4KiB" doc:"How many bytes may wait for a slow client before it is closed; one frame may be longer."`
 	AckWindow   time.Duration `yaml:"ack_window" default:"10s" min:"10ms" max:"5m" doc:"How long a push may stay unacknowledged before it becomes an offline push."`
@@ -48,24 +50,27 @@ type Config struct {
 
 // The fixed times of the public contract and of the writer's design; prototype.md has the measurements.
 const (
-	ackPingEvery  = 5 * time.Second        // at most this often a push alone causes a ping
-	brokenWindow  = time.Minute            // the tenth broken frame within it ends the connection
-	brokenMax     = 10                     // see brokenWindow
-	flushBurst    = 256                    // writes in a row after which a flusher pauses
-	flushPause    = 5 * time.Millisecond   // so that frames gather
-	flushBytes    = 64 << 10               // one write gathers about this much
-	writeTimeout  = 10 * time.Second       // a slow client that takes nothing for so long is gone
-	queuedBytes   = 256 << 10              // requests of a connection that wait; above it the socket is not read
-	callBatch     = 500                    // connections or sessions in one call
-	auditTurns    = 10                     // rounds of the sweep in which each session is checked at auth once
-	tooManyAfter  = 5 * time.Second        // what a client waits at least after 4008
-	entryBatch    = 50                     // entries in one call, each some 20 KiB at most
-	backlogMax    = 1 << 16                // goodbyes or hand-backs that wait for their service
-	maxRetryPause = 5 * time.Second        // between attempts of what must arrive
-	displaceLimit = 2 * time.Second        // for telling another gateway to close a displaced connection
-	tickMost      = time.Second            // how often each connection is looked at
-	settleAfter   = 3 * time.Second        // of silence, until a connection gets a reader with a small stack
-	backlogLinger = 100 * time.Millisecond // in which goodbyes gather
+	ackPingEvery   = 5 * time.Second        // at most this often a push alone causes a ping
+	brokenWindow   = time.Minute            // the tenth broken frame within it ends the connection
+	brokenMax      = 10                     // see brokenWindow
+	flushBurst     = 256                    // writes in a row after which a flusher pauses
+	flushPause     = 5 * time.Millisecond   // so that frames gather
+	flushBytes     = 64 << 10               // one write gathers about this much
+	writeTimeout   = 10 * time.Second       // a slow client that takes nothing for so long is gone
+	queuedBytes    = 256 << 10              // requests of a connection that wait; above it the socket is not read
+	callBatch      = 500                    // connections or sessions in one call
+	auditTurns     = 10                     // rounds of the sweep in which each session is checked at auth once
+	shedRetryAfter = time.Second            // what a client is told whose request waited too long
+	shedMemory     = 10 * time.Second       // how long a connection whose requests waited too long bears a part of that only
+	shedPart       = 4                      // see shedMemory
+	tooManyAfter   = 5 * time.Second        // what a client waits at least after 4008
+	entryBatch     = 50                     // entries in one call, each some 20 KiB at most
+	backlogMax     = 1 << 16                // goodbyes or hand-backs that wait for their service
+	maxRetryPause  = 5 * time.Second        // between attempts of what must arrive
+	displaceLimit  = 2 * time.Second        // for telling another gateway to close a displaced connection
+	tickMost       = time.Second            // how often each connection is looked at
+	settleAfter    = 3 * time.Second        // of silence, until a connection gets a reader with a small stack
+	backlogLinger  = 100 * time.Millisecond // in which goodbyes gather
 )
 
 // tick is how often timers of connections are looked at: a second, less only where a test sets very short times.

@@ -57,6 +57,7 @@ type conn struct {
 	heard  atomic.Int64 // when the client was last heard, on the service's clock
 	state  atomic.Int32 // a state
 	worked atomic.Bool  // the reader has worked since it was started
+	shedAt atomic.Int64 // when a request was last refused because it waited too long; 0: never
 
 	// The reader's own.
 	in      []byte // the beginning of a frame

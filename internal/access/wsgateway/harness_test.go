@@ -229,7 +229,10 @@ type message struct {
 	Result json.RawMessage `json:"result"`
 	Error  *struct {
 		Code int
-		Data struct{ Reason string }
+		Data struct {
+			Reason       string
+			RetryAfterMs int
+		}
 	} `json:"error"`
 	raw string
 }

@@ -39,7 +39,7 @@ func (s *Service) serveWS(w http.ResponseWriter, r *http.Request) {
 	}
 	if !s.enter() {
 		w.Header().Set("Retry-After", "1")
-		httpError(w, http.StatusServiceUnavailable, fault.New(fault.Overloaded, "the server is not ready or is stopping"))
+		httpError(w, http.StatusServiceUnavailable, fault.New(fault.Overloaded, "the server is not ready or is stopping").After(time.Second))
 		return
 	}
 	up := ws.HTTPUpgrader{Timeout: handshakeTimeout, Protocol: func(p string) bool { return p == d.name }}

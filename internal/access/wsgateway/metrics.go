@@ -8,7 +8,7 @@ import (
 
 type metrics struct {
 	framesIn, framesOut, bytesIn, bytesOut prometheus.Counter
-	overflow, slow, unrouted, acks         prometheus.Counter
+	overflow, slow, unrouted, shed, acks   prometheus.Counter
 	refused, closed, handedBack, dropped   *prometheus.CounterVec
 	failures                               *prometheus.CounterVec
 	delivery, connect                      prometheus.Histogram
@@ -60,6 +60,7 @@ func newMetrics(reg prometheus.Registerer, conns, queued func() float64) *metric
 		overflow:   counter("overflow_total", "Connections closed because their output queue was full."),
 		slow:       counter("slow_writes_total", "Connections closed because a write took too long or failed."),
 		unrouted:   counter("unrouted_total", "Requests that router did not answer."),
+		shed:       counter("shed_total", "Requests refused because they waited too long for those before them in their lane."),
 		acks:       counter("acks_total", "Pushed entries that clients acknowledged."),
 		refused:    vec("connects_refused_total", "Refused connects.", "reason"),
 		closed:     vec("closed_total", "Closed connections; 1000 is the client's own doing.", "code"),

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -36,7 +37,7 @@ func (r *requests) forgetQueued() bool {
 		l := &r.lanes[i]
 		for _, p := range l.queue {
 			r.inFlight--
-			r.bytes -= len(p)
+			r.bytes -= len(p.body)
 		}
 		l.queue = nil
 	}
@@ -46,8 +47,14 @@ func (r *requests) forgetQueued() bool {
 
 // A lane has one request at work at a time; the others wait in order.
 type lane struct {
-	queue [][]byte
+	queue []packet
 	busy  bool
+}
+
+// packet is a request that waits in a lane, or is at work.
+type packet struct {
+	body []byte
+	came int64 // by the clock
 }
 
 func (r *requests) wakeReader() {
@@ -58,7 +65,7 @@ func (r *requests) wakeReader() {
 }
 
 // enqueue puts a packet into its lane. Until connect is answered nothing of a lane starts.
-func (c *conn) enqueue(n int, packet []byte) {
+func (c *conn) enqueue(n int, body []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.out.last || c.drain || c.over {
@@ -72,9 +79,9 @@ func (c *conn) enqueue(n int, packet []byte) {
 		return
 	}
 	c.req.inFlight++
-	c.req.bytes += len(packet)
+	c.req.bytes += len(body)
 	l := &c.req.lanes[n]
-	l.queue = append(l.queue, bytes.Clone(packet))
+	l.queue = append(l.queue, packet{bytes.Clone(body), c.s.clock()})
 	c.startLane(n)
 }
 
@@ -89,9 +96,9 @@ func (c *conn) startLane(n int) {
 	c.s.workers.run(work{c, n, p})
 }
 
-func (l *lane) pop() []byte {
+func (l *lane) pop() packet {
 	p := l.queue[0]
-	l.queue[0] = nil
+	l.queue[0] = packet{}
 	if l.queue = l.queue[1:]; len(l.queue) == 0 {
 		l.queue = nil
 	}
@@ -111,8 +118,8 @@ func (c *conn) awaitRoom() {
 	<-room
 }
 
-// answered queues the answer of a lane's request and returns the lane's next one, or nil.
-func (c *conn) answered(n, size int, answer []byte) []byte {
+// answered queues the answer of a lane's request and returns the lane's next one; false if there is none.
+func (c *conn) answered(n, size int, answer []byte) (packet, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.req
@@ -125,7 +132,7 @@ func (c *conn) answered(n, size int, answer []byte) []byte {
 		c.sendLocked(item{op: c.door.data, body: answer})
 	}
 	if l := &r.lanes[n]; len(l.queue) > 0 && !c.out.last {
-		return l.pop()
+		return l.pop(), true
 	}
 	r.lanes[n].busy = false
 	if r.inFlight == 0 {
@@ -137,7 +144,24 @@ func (c *conn) answered(n, size int, answer []byte) []byte {
 			c.closeLocked(draining, drainReason)
 		}
 	}
-	return nil
+	return packet{}, false
+}
+
+// serve returns the answer to a request whose turn has come. One that has waited too long is refused and reaches nobody:
+// whoever asks faster than the server works must hear so, and what is accepted must not wait ever longer. A queue that had
+// to be shed is no burst, so for a while less of it is borne: else it would stand at the limit for as long as the overload
+// lasts, and after it until there was time left to work it off.
+func (c *conn) serve(p packet) []byte {
+	now, limit := c.s.clock(), c.s.cfg.LaneWait
+	if last := c.shedAt.Load(); last > 0 && now-last < int64(shedMemory) {
+		limit /= shedPart
+	}
+	if time.Duration(now-p.came) > limit {
+		c.shedAt.Store(now)
+		c.s.m.shed.Inc()
+		return c.refuse(p.body, fault.New(fault.Overloaded, "the request waited too long for those before it; nothing was done").After(shedRetryAfter), c.requestID())
+	}
+	return c.route(p.body)
 }
 
 // route hands a packet to router and returns the whole answer.
@@ -168,6 +192,11 @@ func (c *conn) route(packet []byte) (answer []byte) {
 func (c *conn) unrouted(packet []byte, err error, id string) []byte {
 	c.s.m.unrouted.Inc()
 	c.s.note("router did not answer", c, err)
+	return c.refuse(packet, err, id)
+}
+
+// refuse answers a packet with err; nil if it wants no answer.
+func (c *conn) refuse(packet []byte, err error, id string) []byte {
 	r, perr := c.door.form.Parse(packet)
 	if perr != nil || !r.ID.Present() {
 		return nil
@@ -219,7 +248,7 @@ func (c *conn) encodePush(method string, m proto.Message) []byte {
 type work struct {
 	c      *conn
 	lane   int
-	packet []byte
+	packet packet
 }
 
 // workers runs lanes. Goroutines that are done wait for more, so that their grown stacks serve again. There are as many
@@ -243,8 +272,8 @@ func (w *workers) run(job work) {
 
 func (w *workers) work(job work) {
 	for ok := true; ok; job, ok = w.next() {
-		for p := job.packet; p != nil; {
-			p = job.c.answered(job.lane, len(p), job.c.route(p))
+		for p, more := job.packet, true; more; {
+			p, more = job.c.answered(job.lane, len(p.body), job.c.serve(p))
 		}
 		job = work{}
 	}
