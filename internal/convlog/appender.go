@@ -103,7 +103,7 @@ func (a *appender) idle(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case r := <-a.queue:
-		a.waiting = append(a.waiting, r)
+		a.enter(r)
 	case pr := <-a.ready:
 		a.resume(pr)
 	case <-a.behind:
@@ -117,12 +117,22 @@ func (a *appender) idle(ctx context.Context) {
 	}
 }
 
+// enter takes a request from the queue. One that has waited too long is refused: nothing of it was ever offered to the
+// stream, so unlike one that is given up later it has a certain outcome, and those behind it need not wait in vain too.
+func (a *appender) enter(r *request) {
+	if time.Since(r.came) > a.cfg.Wait {
+		r.answer(Result{}, overloaded("the message waited too long for the log; this attempt stored nothing"))
+		return
+	}
+	a.waiting = append(a.waiting, r)
+}
+
 // drain takes what has arrived, without waiting: the next batch is what came while the last one was published.
 func (a *appender) drain(ctx context.Context) {
 	for len(a.waiting) < a.cfg.BatchEntries && a.lost == nil {
 		select {
 		case r := <-a.queue:
-			a.waiting = append(a.waiting, r)
+			a.enter(r)
 		case pr := <-a.ready:
 			a.resume(pr)
 		case <-a.behind:

@@ -35,6 +35,7 @@ type Config struct {
 	Pace           time.Duration // least time between the starts of two publishes
 	PublishTimeout time.Duration // one attempt to publish
 	Queue          int           // appends that wait; above it OVERLOADED
+	Wait           time.Duration // how long an append may wait for the appender; then OVERLOADED
 	IDs            int           // remembered clientMsgIds
 	IDsFor         time.Duration // how long they are remembered
 	Heads          int           // heads in memory, but for those that are not stored
@@ -54,7 +55,7 @@ type Config struct {
 func Defaults(partitions int) Config {
 	return Config{
 		Partitions: partitions, BatchEntries: 256, BatchBytes: 256 << 10,
-		PublishTimeout: 5 * time.Second, Queue: 8192, IDs: 250_000, IDsFor: 10 * time.Minute,
+		PublishTimeout: 5 * time.Second, Queue: 8192, Wait: 5 * time.Second, IDs: 250_000, IDsFor: 10 * time.Minute,
 		Heads: 200_000, RecentBytes: 32 << 20, MarkEvery: 500 * time.Millisecond,
 		LookEvery: 500 * time.Millisecond,
 	}

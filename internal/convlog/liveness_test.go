@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/convlog"
@@ -102,6 +104,63 @@ func TestEndWhileAsking(t *testing.T) {
 	}
 	d.mu.Unlock()
 	wg.Wait()
+}
+
+// Invariant 7: an append that waited too long for the appender is refused, was never offered to the stream, and the next
+// one is accepted.
+func TestWaitIsBounded(t *testing.T) {
+	const wait = time.Second
+	s, d := newStream("a"), newDatabase()
+	l, _ := open(t, s, d, func(c *convlog.Config) { c.Wait, c.PublishTimeout = wait, time.Hour })
+	wantSeq(t, l, "m1", 1) // the head is known from now on
+	publishing, release := make(chan struct{}, 1), make(chan struct{})
+	s.script(func(int, []byte) error {
+		publishing <- struct{}{}
+		<-release
+		return nil
+	}, nil)
+	var wg sync.WaitGroup
+	wg.Go(func() { wantSeq(t, l, "m2", 2) })
+	<-publishing
+	late := make(chan error, 10)
+	for i := range cap(late) {
+		wg.Go(func() {
+			_, err := send(t, l, team, fmt.Sprint("late", i))
+			late <- err
+		})
+	}
+	queued := time.Now()
+	eventually(t, "they wait for too long", func() bool { return waiting(t, l) == 1+cap(late) && time.Since(queued) > 2*wait })
+	s.script(nil, nil)
+	close(release)
+	for range cap(late) {
+		if f := fault.Of(<-late); f == nil || f.Reason != fault.Overloaded || f.RetryAfter <= 0 {
+			t.Errorf("Append that waited too long = %v; want OVERLOADED with advice when to retry", f)
+		}
+	}
+	wg.Wait()
+	wantSeq(t, l, "m3", 3)
+	if n := len(s.entries(t)); n != 3 {
+		t.Errorf("the stream has %d entries; want 3: nothing that was refused", n)
+	}
+}
+
+// waiting returns the metric of appends that are not answered yet.
+func waiting(t *testing.T, l *convlog.Log) int {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(l.Gauges())
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatalf("Gather() = %v", err)
+	}
+	for _, f := range families {
+		if f.GetName() == "oceanchat_log_waiting_appends" {
+			return int(f.GetMetric()[0].GetGauge().GetValue())
+		}
+	}
+	t.Fatal("no metric of waiting appends")
+	return 0
 }
 
 // Invariant 7: appends that wait for the database count as waiting.
