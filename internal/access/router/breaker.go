@@ -26,15 +26,16 @@ const (
 	failed
 )
 
-// judge tells a failing service from one that refuses. LOG_FULL is an answer of a service that works and that clients
-// must see, so it opens no circuit.
+// judge tells a failing service from one that refuses. LOG_FULL and OVERLOADED open no circuit. The first is an answer of
+// a service that works and that clients must see. The second is how a service keeps its work within bounds, or that nobody
+// serves, which is known at once: a circuit would refuse too what there is room for, and then probe a full queue.
 func judge(caller context.Context, err error) outcome {
 	if errors.Is(caller.Err(), context.Canceled) {
 		return unjudged
 	}
 	f := fault.Of(err)
 	switch {
-	case f == nil || f.Reason == fault.LogFull:
+	case f == nil || f.Reason == fault.LogFull || f.Reason == fault.Overloaded:
 		return worked
 	case f.Code == fault.Unavailable || f.Code == fault.Internal:
 		return failed

@@ -378,7 +378,7 @@ func TestRateLimit(t *testing.T) {
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var broken error = fault.New(fault.Overloaded, "x")
+		var broken error = fault.New(fault.OutcomeUnknown, "x")
 		r := newRig(router.Config{}, nil)
 		r.net.do = func(context.Context, any) error { return broken }
 		fails := func(n int) {
@@ -414,12 +414,30 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
+// ROUTER-3: a service that refuses what is too much for it works: what it has room for still reaches it.
+func TestOverloadOpensNoCircuit(t *testing.T) {
+	t.Parallel()
+	r := newRig(router.Config{}, func(context.Context, any) error {
+		return fault.New(fault.Overloaded, "x").After(time.Second)
+	})
+	for range 100 {
+		r.route(t, send)
+	}
+	if r.net.count != 100 {
+		t.Fatalf("calls = %d; want all 100", r.net.count)
+	}
+	r.net.do = nil
+	if got := r.route(t, send); !strings.Contains(got, `"result"`) {
+		t.Errorf("Route when there is room again = %s; want a result", got)
+	}
+}
+
 // ROUTER-3: of an open circuit there is one probe at a time, however long it takes; one whose caller went away makes
 // room for the next, and outcomes of calls from before the opening say nothing.
 func TestBreakerProbesOneAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(router.Config{Timeout: time.Minute}, func(context.Context, any) error { return fault.New(fault.Overloaded, "x") })
+		r := newRig(router.Config{Timeout: time.Minute}, func(context.Context, any) error { return fault.New(fault.OutcomeUnknown, "x") })
 		old := make(chan error)
 		slow := func(answer chan error) func(context.Context, any) error {
 			return func(ctx context.Context, _ any) error {
