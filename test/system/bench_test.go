@@ -36,6 +36,16 @@ type benchReport struct {
 		SendToReceive struct{ Count, P50Ns, P99Ns, P999Ns int }
 		Server *struct{ CPUUsPerDelivery, RSSBytes float64 }
 	}
+	Overload []struct {
+		Phases []struct {
+			Name                            string
+			Messages, Unadvised, Unanswered int
+			Refused                         map[string]int
+			SendToAck                       struct{ Count int }
+		}
+		WaitingAppendsMost int
+		Ledger             struct{ Sent, Acknowledged, Stored, Received, Doubles, Holes, Lost, Reordered int }
+	}
 	Idle    *struct{ Connections, Lost int }
 	Storm   *struct{ SinceBreak struct{ Count int } }
 	History *struct{ Again struct{ Count int } }
@@ -83,6 +93,40 @@ func wantBalanced(t *testing.T, r benchReport, members map[string]int) {
 	}
 	if len(seen) != len(members) {
 		t.Errorf("measured %v; want %v", seen, members)
+	}
+}
+
+// A server that is offered more than it can do says so, with advice when to try again; it loses nothing, keeps its queues
+// within bounds, and takes messages again afterwards. The pace bounds each connection to ten messages a second.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	_, r, stderr := runBench(t, "--dir", t.TempDir(), "--scenarios", "overload", "--pairs", "25", "--overload", "100", "--factor", "8", "--settle", "3s", "--duration", "8s",
+		"--", "--log-pace", "100ms") // how fast it was decides about the status, and so nothing here
+	if len(r.Overload) != 1 || len(r.Overload[0].Phases) != 3 {
+		t.Fatalf("bench reports %+v: %s", r.Overload, stderr)
+	}
+	o := r.Overload[0]
+	for _, p := range o.Phases {
+		if p.Unadvised != 0 || p.Unanswered != 0 {
+			t.Errorf("%s: %+v; want an answer to each, and advice in each refusal", p.Name, p)
+		}
+		for reason := range p.Refused {
+			if reason != "OVERLOADED" && reason != "OUTCOME_UNKNOWN" {
+				t.Errorf("%s: %d messages were refused as %s; want OVERLOADED", p.Name, p.Refused[reason], reason)
+			}
+		}
+	}
+	if p := o.Phases[1]; p.Refused["OVERLOADED"] == 0 || p.SendToAck.Count == 0 {
+		t.Errorf("under overload %+v; want some refused as OVERLOADED and some accepted", p)
+	}
+	if o.Phases[2].SendToAck.Count == 0 {
+		t.Errorf("afterwards %+v; want messages accepted", o.Phases[2])
+	}
+	if l := o.Ledger; l.Sent == 0 || l.Stored < l.Acknowledged || l.Received != l.Stored || l.Doubles+l.Holes+l.Lost+l.Reordered != 0 {
+		t.Errorf("the ledger is %+v; want it to balance", l)
+	}
+	if o.WaitingAppendsMost > 50 {
+		t.Errorf("%d appends waited; want one of each of 50 connections at most", o.WaitingAppendsMost)
 	}
 }
 

@@ -138,7 +138,7 @@ func (b *bench) environment() string {
 func (b *bench) measure(ctx context.Context) error {
 	for _, name := range b.scenarios {
 		run := map[string]func(context.Context){
-			"start": b.start, "pairs": b.pairs, "group": b.groupRows, "search": b.search, "idle": b.idle, "storm": b.storm, "history": b.history,
+			"start": b.start, "pairs": b.pairs, "group": b.groupRows, "search": b.search, "overload": b.overload, "idle": b.idle, "storm": b.storm, "stay": b.stay, "history": b.history,
 		}[name]
 		run(ctx)
 		if ctx.Err() != nil {

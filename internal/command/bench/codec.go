@@ -47,7 +47,9 @@ type event struct {
 	// refused is set for an answer that is an error; reason is then its reason.
 	refused bool
 	reason  string
-	body    []byte // of an answer: its result, or the error
+	// retryAfter is what the refusal advises, in milliseconds; 0: nothing.
+	retryAfter uint64
+	body       []byte // of an answer: its result, or the error
 
 	n           uint64 // of an entry push
 	seq         uint64 // of an entry, or in the answer to a send

@@ -61,7 +61,7 @@ func TestCodecParse(t *testing.T) {
 		ConversationId: "d~a~b", Seq: 9, Ordinal: 8, MessageId: "m9", ClientMsgId: "run-3", SenderId: "a",
 		Kind: messagev1.EntryKind_ENTRY_KIND_TEXT, Body: &messagev1.Entry_Text{Text: &messagev1.Text{Text: "xxx"}},
 	}
-	no := &wirev1.Error{Code: "UNAVAILABLE", Reason: "OVERLOADED", Message: "later"}
+	no := &wirev1.Error{Code: "UNAVAILABLE", Reason: "OVERLOADED", Message: "later", RetryAfterMs: 1500}
 	for name, c := range codecs {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -77,7 +77,7 @@ func TestCodecParse(t *testing.T) {
 				t.Errorf("result (-want +got):\n%s", d)
 			}
 			got, err = c.parse(frames(t, name, 8, nil, no, ""))
-			if err != nil || got.kind != answer || got.id != 8 || !got.refused || got.reason != "OVERLOADED" {
+			if err != nil || got.kind != answer || got.id != 8 || !got.refused || got.reason != "OVERLOADED" || got.retryAfter != 1500 {
 				t.Errorf("parse of a refusal = %+v, %v", got, err)
 			}
 			got, err = c.parse(frames(t, name, 0, &wirev1.EntryPush{N: 5, Entry: e}, nil, "entry"))

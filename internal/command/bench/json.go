@@ -92,6 +92,7 @@ func jsonAnswer(frame []byte, id uint32) event {
 		return e
 	}
 	e.refused, e.body, e.reason = true, frame, string(bytesAfter(frame, `"reason":"`))
+	e.retryAfter, _ = numberAfter(frame, `"retryAfterMs":`)
 	return e
 }
 

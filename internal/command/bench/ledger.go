@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -14,6 +15,8 @@ type message struct {
 	due, sent, acked time.Duration
 	acks, refusals   uint16
 	definite         bool // the refusal says that nothing was stored
+	unadvised        bool // it does not say when to try again
+	reason           reason
 	seq              uint64
 	id               string
 }
@@ -44,6 +47,55 @@ type ledger struct {
 	pushGaps  atomic.Int64 // pushes whose n did not follow the one before
 	outOfTurn atomic.Int64 // pushes with a lower seq than the one before
 	refusal   atomic.Pointer[string]
+	reasons   reasons
+}
+
+// reason is a refusal's, as a number of reasons; 0: none.
+type reason uint8
+
+// reasons are those that occurred; there are few.
+type reasons struct {
+	mu    sync.Mutex // guards names
+	names []string
+}
+
+func (r *reasons) number(name string) reason {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.Index(r.names, name)
+	if i < 0 {
+		i = len(r.names)
+		r.names = append(r.names, name)
+	}
+	return reason(min(i+1, 255))
+}
+
+// of returns the reason why m was refused; "" if it was not. Nobody may write any more.
+func (r *reasons) of(m *message) string {
+	if m.reason == 0 {
+		return ""
+	}
+	return r.names[m.reason-1]
+}
+
+// refusedAs records why request i was refused, and what was advised; answered says of whose it is.
+func (l *ledger) refusedAs(i int, name string, retryAfter uint64) {
+	if i >= 0 && i < len(l.messages) {
+		l.messages[i].reason, l.messages[i].unadvised = l.reasons.number(name), retryAfter == 0
+	}
+}
+
+// stored tells of each message whether it is in what was read of the log.
+func (l *ledger) stored() []bool {
+	is := make([]bool, len(l.messages))
+	for _, c := range l.convs {
+		for _, e := range c.stored {
+			if i, ours := l.number([]byte(e.clientMsgID)); ours {
+				is[i] = true
+			}
+		}
+	}
+	return is
 }
 
 // convAccount is a conversation's log: its end before the run, and what was read of it after.

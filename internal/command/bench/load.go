@@ -21,7 +21,7 @@ const (
 	dialing   = 32 // connections that are opened at a time; a server takes 50 of one address
 )
 
-// load is one run of the schedule: message i is due at i/rate after the start, whatever the server does (open loop).
+// load is one run of a schedule: each message is due at its time after the start, whatever the server does (open loop).
 type load struct {
 	led   *ledger
 	lines []*line // members·conversation + member
@@ -84,8 +84,12 @@ func (l *load) close() {
 // run sends everything at its time and returns when all is accounted for, or when that takes too long, which is no
 // error here: the balance tells. The connections are closed afterwards and nothing writes to the ledger any more.
 func (l *load) run(ctx context.Context, rate int) error {
-	gap := time.Second / time.Duration(rate)
-	total := time.Duration(len(l.led.messages)) * gap
+	return l.follow(ctx, schedule{{rate, len(l.led.messages)}})
+}
+
+// follow is run with a schedule of all messages.
+func (l *load) follow(ctx context.Context, plan schedule) error {
+	total := plan.lasts()
 	ctx, cancel := context.WithTimeoutCause(ctx, total+drainTime, errDrained)
 	defer cancel()
 	stop := context.AfterFunc(ctx, l.close) // frees who waits for a socket
@@ -97,7 +101,7 @@ func (l *load) run(ctx context.Context, rate int) error {
 		wg.Go(func() { l.read(c) })
 	}
 	wg.Go(func() { l.acknowledge(ctx) })
-	wg.Go(func() { l.schedule(ctx, gap) })
+	wg.Go(func() { l.schedule(ctx, plan) })
 	quiet := make(chan struct{})
 	wg.Go(func() { l.listen(ctx, total, quiet) })
 	var err error
@@ -136,12 +140,12 @@ func (l *load) listen(ctx context.Context, total time.Duration, quiet chan<- str
 var errDrained = errors.New("what was under way did not come within the time for it")
 
 // schedule sends each message when it is due. It holds a thread, so that naps are as exact as the system's.
-func (l *load) schedule(ctx context.Context, gap time.Duration) {
+func (l *load) schedule(ctx context.Context, plan schedule) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	scratch := make([]byte, 0, 512)
 	for i := range l.led.messages {
-		due := time.Duration(i) * gap
+		due := plan.due(i)
 		for now := time.Since(l.start); now < due; now = time.Since(l.start) {
 			nap(min(due-now, 50*time.Millisecond))
 			if ctx.Err() != nil {
@@ -237,6 +241,7 @@ func (l *load) take(c *line, data []byte) error {
 		return err
 	case e.kind == answer:
 		if e.refused {
+			l.led.refusedAs(int(e.id)-1, reasonOf(e), e.retryAfter)
 			l.led.answered(c.conv, c.member, int(e.id)-1, now, 0, "", reasonOf(e))
 		} else {
 			l.led.answered(c.conv, c.member, int(e.id)-1, now, e.seq, string(e.messageID), "")

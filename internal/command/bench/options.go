@@ -34,6 +34,7 @@ type options struct {
 	groups, groupSize        int
 	groupRates               []int
 	idleConns, stormConns    int
+	overloadRate, factor     int
 	reads, readRate          int
 
 	p99      time.Duration // of send→ack, where a rate counts as held
@@ -42,7 +43,7 @@ type options struct {
 }
 
 // The scenarios in the order in which they run.
-var allScenarios = []string{"start", "pairs", "group", "search", "idle", "storm", "history"}
+var allScenarios = []string{"start", "pairs", "group", "search", "overload", "idle", "storm", "stay", "history"}
 
 const defaultScenarios = "pairs,group,idle,storm,history"
 
@@ -78,12 +79,14 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.StringVar(&syncs, "log-sync", "always", "log.sync of its own servers: always, interval, or both with a comma")
 	f.StringVar(&wire, "wire", "json", "subprotocol of the long connections: json or proto")
 	f.StringVar(&rates, "rates", "100,1000", "pairs: messages a second, one row each")
-	f.IntVar(&o.pairCount, "pairs", 50, "pairs, search, history: pairs of users that write to each other")
+	f.IntVar(&o.pairCount, "pairs", 50, "pairs, search, overload, history: pairs of users that write to each other")
 	f.IntVar(&o.groups, "groups", 1, "group: how many")
 	f.IntVar(&o.groupSize, "group-size", 1000, "group: `members` of each, all connected")
 	f.StringVar(&groupRates, "group-rates", "5", "group: messages a second over all groups, one row each")
+	f.IntVar(&o.overloadRate, "overload", 1000, "overload: `messages` a second that are held, offered for --settle before and after the overload of --duration")
+	f.IntVar(&o.factor, "factor", 2, "overload: how many times as many are offered in between")
 	f.IntVar(&o.idleConns, "idle", 2000, "idle: `connections`")
-	f.IntVar(&o.stormConns, "storm", 2000, "storm: `connections` that come back at once")
+	f.IntVar(&o.stormConns, "storm", 2000, "storm: `connections` that come back at once; stay: that come back by themselves, while you break the server, for --duration")
 	f.IntVar(&o.reads, "reads", 1000, "history: how many pages")
 	f.IntVar(&o.readRate, "read-rate", 100, "history: pages a second")
 	f.DurationVar(&o.p99, "p99", 50*time.Millisecond, "a rate is held while the p99 of send→ack is no higher")
@@ -91,7 +94,7 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.IntVar(&o.highest, "highest", 50_000, "search: where it ends, `messages` a second")
 	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long messages are measured")
 	f.DurationVar(&o.warmup, "warmup", 2*time.Second, "how long messages run before")
-	f.DurationVar(&o.settle, "settle", 35*time.Second, "idle: how long connections settle; a heartbeat is 30 s")
+	f.DurationVar(&o.settle, "settle", 35*time.Second, "idle: how long connections settle; a heartbeat is 30 s; overload: see --overload")
 	f.DurationVar(&o.limit, "timeout", 20*time.Minute, "when to give up")
 	f.StringVar(&o.dir, "dir", "", "`directory` for temporary data: the disk that is measured (default: the system's)")
 	f.StringVar(&o.profile, "profile", "", "write a CPU profile of one more run of 1,000 messages a second to this `file`")
@@ -147,8 +150,8 @@ func (o *options) users() int {
 	n := 1
 	for _, s := range o.scenarios {
 		n = max(n, map[string]int{
-			"pairs": 2 * o.pairCount, "search": 2 * o.pairCount, "history": 2 * o.pairCount,
-			"group": o.groups * o.groupSize, "idle": o.idleConns, "storm": o.stormConns,
+			"pairs": 2 * o.pairCount, "search": 2 * o.pairCount, "overload": 2 * o.pairCount, "history": 2 * o.pairCount,
+			"group": o.groups * o.groupSize, "idle": o.idleConns, "storm": o.stormConns, "stay": o.stormConns,
 		}[s])
 	}
 	if o.profile != "" || slices.Contains(o.scenarios, "start") {
@@ -222,6 +225,12 @@ func (o *options) checkCounts(want func(ok bool, format string, args ...any)) {
 	}
 	if slices.Contains(o.scenarios, "search") {
 		fits("--highest", o.highest, 2)
+	}
+	want(o.overloadRate >= 1 && o.factor >= 1 && o.overloadRate*o.factor <= maxRate, "--overload %d, --factor %d: want at least 1 and at most %d in all",
+		o.overloadRate, o.factor, maxRate)
+	if slices.Contains(o.scenarios, "overload") {
+		all := 2 * float64(o.overloadRate) * (2*o.settle.Seconds() + float64(o.factor)*o.duration.Seconds())
+		want(all <= maxSlots, "--overload %d: %.0f deliveries to account for, more than %d; make it shorter", o.overloadRate, all, maxSlots)
 	}
 	want(len(o.rates) > 0, "--rates: want a number")
 	want(len(o.groupRates) > 0, "--group-rates: want a number")

@@ -25,7 +25,7 @@ func TestParse(t *testing.T) {
 	want := options{
 		scenarios: []string{"pairs", "search", "idle"}, wire: protoCodec{}, syncs: []string{"always", "interval"},
 		duration: 3 * time.Second, warmup: 2 * time.Second, settle: 35 * time.Second, limit: 20 * time.Minute,
-		pairCount: 50, rates: []int{2000, 5000}, groups: 1, groupSize: 1000, groupRates: []int{5}, idleConns: 2000, stormConns: 2000,
+		pairCount: 50, rates: []int{2000, 5000}, groups: 1, groupSize: 1000, groupRates: []int{5}, idleConns: 2000, stormConns: 2000, overloadRate: 1000, factor: 2,
 		reads: 1000, readRate: 100, p99: 50 * time.Millisecond, mustHold: true, highest: 50_000, server: []string{"--log-pace", "4ms"},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{})); diff != "" {
@@ -46,6 +46,8 @@ func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, args, want string }{
 		{"an unknown scenario", "--scenarios stop", `"stop" is none of`},
+		{"an overload too long for the account", "--scenarios overload --overload 50000 --duration 10m", "--overload 50000"},
+		{"no load", "--overload 0", "--overload 0, --factor 2"},
 		{"no scenario", "--scenarios ,", "name at least one"},
 		{"an unknown log.sync", "--log-sync never", "neither always nor interval"},
 		{"an unknown subprotocol", "--wire xml", "neither json nor proto"},

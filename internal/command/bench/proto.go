@@ -23,7 +23,7 @@ const (
 	replyID, replyResult, replyError  = 1, 2, 3
 	pushMethod, pushParams            = 1, 2
 	entryPushN, entryPushEntry        = 1, 2
-	errorReason                       = 2
+	errorReason, errorRetryAfter      = 2, 5
 	sendResultMessage, sendResultSeq  = 1, 3
 	sendClientMsgID                   = 1
 	clientID, clientMethod, clientArg = 1, 3, 4
@@ -112,6 +112,8 @@ func (e *event) reply(b []byte) error {
 		switch {
 		case e.refused && num == errorReason:
 			e.reason = string(b)
+		case e.refused && num == errorRetryAfter:
+			e.retryAfter = v
 		case !e.refused && num == sendResultMessage:
 			e.messageID = b
 		case !e.refused && num == sendResultSeq:

@@ -21,8 +21,10 @@ type report struct {
 	Start       *startRow        `json:"start,omitempty"`
 	Messages    []messageRow     `json:"messages,omitempty"`
 	Search      []searchRow      `json:"search,omitempty"`
+	Overload    []*overloadRow   `json:"overload,omitempty"`
 	Idle        *idleRow         `json:"idle,omitempty"`
 	Storm       *stormRow        `json:"storm,omitempty"`
+	Stay        *stayRow         `json:"stay,omitempty"`
 	History     *historyRow      `json:"history,omitempty"`
 	Errors      []string         `json:"errors"`
 }
@@ -60,8 +62,10 @@ func (r *report) markdown(w io.Writer) error {
 	r.writeMessages(&s)
 	r.writeSearch(&s)
 	r.writeShares(&s)
+	r.writeOverload(&s)
 	r.writeIdle(&s)
 	r.writeStorm(&s)
+	r.writeStay(&s)
 	r.writeHistory(&s)
 	r.writeLegend(&s)
 	if r.Seeding != nil {

@@ -11,7 +11,7 @@ import (
 
 func full() *report {
 	r := &report{
-		Taken: "today", Start: &startRow{}, Idle: &idleRow{}, Storm: &stormRow{}, History: &historyRow{First: percentiles{Count: 1}}, Seeding: &seeding{},
+		Taken: "today", Start: &startRow{}, Idle: &idleRow{}, Storm: &stormRow{}, Stay: &stayRow{Waves: []wave{{Lost: 1}}, Failed: map[string]int{"x": 1}}, History: &historyRow{First: percentiles{Count: 1}}, Seeding: &seeding{},
 		Cluster: &measuredCluster{Mongo: standIn},
 		Messages: []messageRow{
 			{Scenario: "pairs", Rate: 1000, Sync: "always", Server: &serverCost{Parts: []partCost{{Part: "mongo"}}}},
@@ -20,6 +20,7 @@ func full() *report {
 		},
 	}
 	r.Search = []searchRow{{Held: 10, Tries: r.Messages[:1], Best: &r.Messages[0]}}
+	r.Overload = []*overloadRow{{Phases: []phase{{Name: "before", Refused: map[string]int{"OVERLOADED": 1}, Messages: 2}}, Memory: memory{Most: 1}}}
 	r.fail("2000/s", errFrame)
 	r.fail("100/s", nil)
 	return r
