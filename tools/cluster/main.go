@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +38,7 @@ type flags struct {
 	fresh               bool
 	http, tcp           string
 	settings            []string
+	apart               []string
 }
 
 func parse(args []string) (flags, error) {
@@ -51,6 +53,7 @@ func parse(args []string) (flags, error) {
 	set.IntVar(&f.FirstPort, "first-port", 14000, "where the ports of all processes begin; 0: any that are free")
 	set.StringVar(&f.http, "http", "127.0.0.1:8080", "address for REST and WebSocket")
 	set.StringVar(&f.tcp, "tcp", "127.0.0.1:8090", "address for TCP connections")
+	apart := set.String("apart", "", "targets that are processes of their own, with commas; all others are one process; by default each target is by itself")
 	set.BoolVar(&f.fresh, "fresh", false, "begin without data; with the stand-in, which forgets, every start does")
 	set.Func("env", "a setting of all services, OCEANCHAT_NAME=value; may be given again", func(s string) error {
 		if !strings.HasPrefix(s, "OCEANCHAT_") || !strings.Contains(s, "=") {
@@ -62,6 +65,7 @@ func parse(args []string) (flags, error) {
 	if err := set.Parse(args); err != nil {
 		return f, err
 	}
+	f.apart = strings.FieldsFunc(*apart, func(r rune) bool { return r == ',' })
 	switch {
 	case set.NArg() > 0:
 		return f, fmt.Errorf("unexpected argument %q", set.Arg(0))
@@ -74,6 +78,27 @@ func parse(args []string) (flags, error) {
 	return f, nil
 }
 
+// groups returns the targets of each process: those apart, and the others together; nil for none apart.
+func groups(apart []string) [][]string {
+	if len(apart) == 0 {
+		return nil
+	}
+	var all [][]string
+	var others []string
+	for _, target := range apart {
+		all = append(all, []string{target})
+	}
+	for _, target := range local.Targets() {
+		if !slices.Contains(apart, target) {
+			others = append(others, target)
+		}
+	}
+	if len(others) > 0 {
+		all = append(all, others)
+	}
+	return all
+}
+
 func run(ctx context.Context, args []string, out io.Writer) error {
 	f, err := parse(args)
 	if err != nil {
@@ -83,6 +108,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	services := local.ServiceOptions{Instances: map[string]int{}, HTTP: f.http, TCP: f.tcp, Env: f.settings}
 	for _, target := range local.Targets() {
 		services.Instances[target] = f.instances
+	}
+	services.Groups = groups(f.apart)
+	if n := len(services.Groups); n > len(f.apart) {
+		services.Instances[services.Groups[n-1][0]] = 1
 	}
 	c, err := local.Start(ctx, f.Options, services)
 	if err != nil {
