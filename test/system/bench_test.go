@@ -46,8 +46,13 @@ type benchReport struct {
 		WaitingAppendsMost int
 		Ledger             struct{ Sent, Acknowledged, Stored, Received, Doubles, Holes, Lost, Reordered int }
 	}
-	Idle    *struct{ Connections, Lost int }
-	Storm   *struct{ SinceBreak struct{ Count int } }
+	Idle  *struct{ Connections, Lost int }
+	Storm *struct{ SinceBreak struct{ Count int } }
+	Stay  *struct {
+		Connections, Missing, QuietSendsFailed int
+		Waves                                  []struct{ Lost int }
+		QuietSends                             struct{ Count int }
+	}
 	History *struct{ Again struct{ Count int } }
 }
 
@@ -134,12 +139,15 @@ func TestOverload(t *testing.T) {
 func TestBench(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	code, r, stderr := runBench(t, "--dir", dir, "--scenarios", "pairs,group,storm,history", "--pairs", "4", "--rates", "100", "--group-size", "12",
+	code, r, stderr := runBench(t, "--dir", dir, "--scenarios", "pairs,group,storm,stay,history", "--pairs", "4", "--rates", "100", "--group-size", "12",
 		"--group-rates", "20", "--storm", "60", "--reads", "40", "--duration", "1s", "--warmup", "500ms")
 	if code != 0 || !r.OK {
 		t.Fatalf("bench = %d, %q: %s", code, r.Errors, stderr)
 	}
 	wantBalanced(t, r, map[string]int{"pairs": 2, "group": 12})
+	if s := r.Stay; s.Connections != 60 || s.Missing != 0 || len(s.Waves) != 0 || s.QuietSends.Count == 0 || s.QuietSendsFailed != 0 {
+		t.Errorf("of those that stay %+v; want 60, none lost, and messages sent meanwhile", *s)
+	}
 	if r.Storm.SinceBreak.Count != 60 || r.History.Again.Count != 40 {
 		t.Errorf("storm of %d, %d reads; want 60 and 40", r.Storm.SinceBreak.Count, r.History.Again.Count)
 	}

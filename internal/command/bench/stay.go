@@ -51,10 +51,10 @@ type wave struct {
 // stayers are the connections and what is counted of them.
 type stayers struct {
 	*bench
-	at    doors
-	begun time.Time
+	at doors
 
 	mu      sync.Mutex // guards what follows
+	begun   time.Time  // when all were connected first; set once, before anything reads it
 	down    int
 	since   time.Time // of the wave
 	lost    int
@@ -64,12 +64,14 @@ type stayers struct {
 
 func (b *bench) stay(ctx context.Context) {
 	row := &stayRow{Connections: b.stormConns, Failed: map[string]int{}}
-	row.Error = b.report.fail("stay", b.at(ctx, b.syncs[0], b.stormConns, func(ctx context.Context, p place) error { return b.stayAt(ctx, p, row) }))
+	row.Error = b.report.fail("stay", b.at(ctx, b.syncs[0], b.stormConns, func(ctx context.Context, p place) error {
+		return (&stayers{bench: b, at: p.doors, row: row}).run(ctx)
+	}))
 	b.report.Stay = row
 }
 
-func (b *bench) stayAt(ctx context.Context, p place, row *stayRow) error {
-	s := &stayers{bench: b, at: p.doors, row: row}
+func (s *stayers) run(ctx context.Context) error {
+	b, row := s.bench, s.row
 	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -84,7 +86,9 @@ func (b *bench) stayAt(ctx context.Context, p place, row *stayRow) error {
 		return err
 	})
 	row.Entering = time.Since(begun)
+	s.mu.Lock()
 	s.begun = time.Now()
+	s.mu.Unlock()
 	for i, c := range first {
 		if c == nil {
 			continue
