@@ -115,21 +115,26 @@ func (w *world) full(d time.Duration, list ...*local.Process) func(context.Conte
 		for _, n := range list {
 			err = errors.Join(err, os.Remove(filler(w.parts, n)))
 		}
+		if err != nil {
+			return err
+		}
+		// Together: with all of them stopped there is nobody to wait for.
+		var stopped []*local.Process
 		for _, n := range list {
-			if err == nil && n.Ready(quickly(ctx)) != nil {
+			if !w.recovered(ctx, n) {
 				n.Kill()
-				err = again(ctx, n)
+				stopped = append(stopped, n)
 			}
 		}
-		return err
+		return again(ctx, stopped...)
 	}
 }
 
-// quickly ends soon: a server that has recovered by itself says so at once.
-func quickly(ctx context.Context) context.Context {
+// recovered tells whether a server is ready again by itself, now that there is space.
+func (w *world) recovered(ctx context.Context, n *local.Process) bool {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	context.AfterFunc(ctx, cancel)
-	return ctx
+	defer cancel()
+	return n.Ready(ctx) == nil
 }
 
 func filler(p *local.Parts, n *local.Process) string { return filepath.Join(p.Disk(n), "filler") }
