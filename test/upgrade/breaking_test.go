@@ -60,7 +60,7 @@ func TestBreaking(t *testing.T) {
 		{"a kind of entry goes", "message/v1/entry.proto", "  ENTRY_KIND_GROUP_INVITED = 6;", "", "Previously present enum value"},
 		{"a kind of entry gets another number", "message/v1/entry.proto", "ENTRY_KIND_GROUP_INVITED = 6", "ENTRY_KIND_GROUP_INVITED = 7", "Previously present enum value"},
 		{"a kind of entry is renamed", "message/v1/entry.proto", "ENTRY_KIND_GROUP_INVITED", "ENTRY_KIND_INVITED", "changed name"},
-		{"a method goes", "message/v1/internal.proto", "  rpc GetPositions(GetPositionsRequest) returns (GetPositionsResponse);", "", "Previously present RPC"},
+		{"a method goes", "message/v1/internal.proto", "  rpc Append(AppendRequest) returns (SendResponse);", "", "Previously present RPC"},
 		{"a method of a gateway answers otherwise", "wsgateway/v1/gateway.proto", "returns (TellResponse)", "returns (DeliverResponse)", "changed response type"},
 	}
 	for _, tt := range tests {
