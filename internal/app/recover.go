@@ -13,7 +13,6 @@ import (
 	"github.com/oceanchat/oceanchat/internal/business/message"
 	"github.com/oceanchat/oceanchat/internal/command/dev"
 	"github.com/oceanchat/oceanchat/internal/command/recovery"
-	"github.com/oceanchat/oceanchat/internal/config"
 	"github.com/oceanchat/oceanchat/internal/delivery/orchestrator"
 	"github.com/oceanchat/oceanchat/internal/lifecycle"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
@@ -34,13 +33,9 @@ type keeping struct {
 
 // openRecovery implements recovery.Open.
 func openRecovery(ctx context.Context, p recovery.Place, settle bool, log *slog.Logger, use func(context.Context, recovery.Data) error) error {
-	var cfg Config
-	loaded, err := config.Load(&cfg, config.Sources{Args: p.Settings, Env: p.Env, Others: others})
+	cfg, err := settingsOf(p.Settings, p.Env)
 	if err != nil {
 		return err
-	}
-	if len(loaded.Args) > 0 {
-		return fmt.Errorf("%q is no setting", loaded.Args[0])
 	}
 	open := keepEmbedded
 	if p.Cluster {
@@ -52,13 +47,13 @@ func openRecovery(ctx context.Context, p recovery.Place, settle bool, log *slog.
 			return err
 		}
 	}
-	k, unlock, err := open(&cfg, log)
+	k, unlock, err := open(cfg, log)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	k.Readers = []string{orchestrator.ReaderName}
-	return k.run(ctx, log, cfg.Drain.Timeout, func(ctx context.Context) error {
+	return whileRunning(ctx, log, k.parts, cfg.Drain.Timeout, func(ctx context.Context) error {
 		if p.Cluster {
 			if err := k.nobodyAppends(ctx); err != nil {
 				return err
@@ -67,26 +62,6 @@ func openRecovery(ctx context.Context, p recovery.Place, settle bool, log *slog.
 		k.Log = k.log()
 		return use(ctx, k.Data)
 	})
-}
-
-// run lets use work while the parts run.
-func (k *keeping) run(ctx context.Context, log *slog.Logger, stop time.Duration, use func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	used := make(chan error, 1)
-	began := false
-	err := lifecycle.Run(ctx, log, k.parts, lifecycle.Options{StopTimeout: stop, Ready: func() {
-		began = true
-		go func() {
-			defer cancel()
-			used <- use(ctx)
-		}()
-	}})
-	cancel()
-	if began {
-		return errors.Join(err, <-used)
-	}
-	return errors.Join(err, context.Cause(ctx))
 }
 
 // keepEmbedded opens what one process keeps in its directory, whatever number of partitions the settings say.

@@ -24,39 +24,56 @@ const settleEvery = 50 * time.Millisecond
 
 // openSeeding implements dev.Open: services run in this process, and no gateway, so nobody can come in.
 func openSeeding(ctx context.Context, d dev.Data, log *slog.Logger, use func(context.Context, dev.Services) error) error {
-	var cfg Config
-	loaded, err := config.Load(&cfg, config.Sources{Args: d.Settings, Env: d.Env, Others: others})
+	cfg, err := settingsOf(d.Settings, d.Env)
 	if err != nil {
 		return err
 	}
-	if len(loaded.Args) > 0 {
-		return fmt.Errorf("%q is no setting", loaded.Args[0])
-	}
 	seeder := make(chan *auth.Service, 1)
 	chosen := plan{targets: inner(seeder, d.Cluster), cluster: d.Cluster}
-	unlock, err := takeDataDir(&cfg, chosen)
+	unlock, err := takeDataDir(cfg, chosen)
 	if err != nil {
 		return fmt.Errorf("%w: stop its server first", err)
 	}
 	defer unlock()
 	reg := obs.NewRegistry()
-	s, err := openSeams(&cfg, chosen, netdoor.NewSet(netdoor.Trust{}, log, reg), log)
+	s, err := openSeams(cfg, chosen, netdoor.NewSet(netdoor.Trust{}, log, reg), log)
 	if err != nil {
 		return err
 	}
 	if d.Cluster {
 		s.onlyAsk()
 	}
-	h := &hall{cfg: &cfg, plan: chosen, log: log, reg: reg, seams: s}
+	h := &hall{cfg: cfg, plan: chosen, log: log, reg: reg, seams: s}
+	return whileRunning(ctx, log, h.served(), cfg.Drain.Timeout, func(ctx context.Context) error {
+		return h.seed(ctx, <-seeder, use)
+	})
+}
+
+// settingsOf loads settings for a command that takes no targets.
+func settingsOf(args, env []string) (*Config, error) {
+	var cfg Config
+	loaded, err := config.Load(&cfg, config.Sources{Args: args, Env: env, Others: others})
+	if err != nil {
+		return nil, err
+	}
+	if len(loaded.Args) > 0 {
+		return nil, fmt.Errorf("%q is no setting", loaded.Args[0])
+	}
+	return &cfg, nil
+}
+
+// whileRunning runs parts, calls use once they are ready, and stops them when it has returned or one of them has failed, which ends use's
+// context.
+func whileRunning(ctx context.Context, log *slog.Logger, parts []lifecycle.Part, stop time.Duration, use func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	used := make(chan error, 1)
 	began := false
-	err = lifecycle.Run(ctx, log, h.served(), lifecycle.Options{StopTimeout: cfg.Drain.Timeout, Ready: func() {
+	err := lifecycle.Run(ctx, log, parts, lifecycle.Options{StopTimeout: stop, Ready: func() {
 		began = true
 		go func() {
 			defer cancel()
-			used <- h.seed(ctx, <-seeder, use)
+			used <- use(ctx)
 		}()
 	}})
 	cancel() // of use too, when a part has failed
