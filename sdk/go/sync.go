@@ -68,11 +68,6 @@ func (c *Client) entered(s *session, r *wirev1.ConnectResponse) error {
 	return nil
 }
 
-// lost reports whether the server's log is another one than the entries are of.
-func (c *Client) lost(p syncPage) bool {
-	return p.resync || c.meta.Epoch != 0 && p.epoch != c.meta.Epoch
-}
-
 // left forgets the session; it also ends what it left half done.
 func (c *Client) left(s *session) {
 	c.mu.Lock()
@@ -101,7 +96,11 @@ func (c *Client) isOnline(s *session) {
 func (c *Client) syncAll(s *session, p syncPage) error {
 	old := c.syncToken()
 	for {
-		if err := c.merge(s, p); err != nil || p.next == "" {
+		lasts, err := c.judge(s, p)
+		if err != nil {
+			return err
+		}
+		if err := c.merge(s, p, lasts); err != nil || p.next == "" {
 			return err
 		}
 		r, err := s.sync(old, p.next)
@@ -120,8 +119,8 @@ func (s *session) sync(token, page string) (*queryv1.SyncResponse, error) {
 	return r, s.call(ctx, laneSync, "query.sync", &queryv1.SyncRequest{SyncToken: token, PageToken: page}, r)
 }
 
-// merge applies one page of a sync.
-func (c *Client) merge(s *session, p syncPage) error {
+// merge applies one page of a sync. Of what is held stays what is not above lasts, by conversation.
+func (c *Client) merge(s *session, p syncPage, lasts map[string]uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.session != s {
@@ -132,7 +131,7 @@ func (c *Client) merge(s *session, p syncPage) error {
 	for _, info := range p.conversations {
 		cv := c.conv(info.GetConversationId())
 		if lost {
-			c.truncate(ch, cv, info.GetHead().GetSeq())
+			c.truncate(ch, cv, lasts[cv.id])
 		}
 		cv.merge(info, lost)
 		ch.touch(cv)
@@ -168,51 +167,6 @@ func maxSeq(info *queryv1.Conversation) uint64 {
 		return info.GetMaxSeq()
 	}
 	return ^uint64(0)
-}
-
-// truncate forgets what the server's log has lost of a conversation.
-func (c *Client) truncate(ch *changes, cv *conv, last uint64) {
-	cv.log.Truncate(last)
-	cv.generation++
-	if ch.batch.Truncate == nil {
-		ch.batch.Truncate = map[string]uint64{}
-	}
-	ch.batch.Truncate[cv.id] = last
-	for _, byConversation := range c.cursors {
-		if byConversation[cv.id] > last {
-			byConversation[cv.id] = last
-		}
-	}
-	for r := range c.readers {
-		r.truncate(cv.id, last)
-	}
-	if c.begun[cv.id] > last {
-		c.begun[cv.id] = last
-	}
-}
-
-// resync reads all that changed, after the server said that its log has lost something.
-func (c *Client) resync(s *session) {
-	c.mu.Lock()
-	running := c.resyncing
-	c.resyncing = true
-	c.mu.Unlock()
-	if running {
-		return
-	}
-	s.wg.Go(func() {
-		r, err := s.sync(c.syncToken(), "")
-		if err == nil {
-			p := syncPage{r.GetEpoch(), r.GetResync(), r.GetSyncToken(), r.GetNextPageToken(), r.GetConversations()}
-			c.mu.Lock()
-			c.resyncing = c.lost(p) // the same log: nothing of it is to be deleted
-			c.mu.Unlock()
-			err = c.syncAll(s, p)
-		}
-		if err != nil {
-			s.fail(fmt.Errorf("resync: %w", err))
-		}
-	})
 }
 
 // offer applies entries that were pushed on s, and has the holes filled that they show.
