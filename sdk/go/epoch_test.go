@@ -3,6 +3,7 @@ package oceanchat_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,7 +56,7 @@ func TestNumbersGivenAgain(t *testing.T) {
 					}
 					want := w.others(tt.written)
 					if online {
-						time.Sleep(time.Second)
+						synctest.Wait()
 						for range max(0, tt.kept+tt.written-tt.had) { // pushed as new already, and read once more behind the others
 							in.take(t, 1)
 						}

@@ -225,7 +225,9 @@ func (t *talk) cut(ctx context.Context) error {
 	t.res.cuts++
 	t.res.problems = append(append(t.res.problems, problems...), t.clerk.check(ctx)...)
 	t.res.count(t.fleet.Lost(), at)
-	t.res.stale = append(t.res.stale, t.fleet.Stale()...)
+	for _, s := range t.fleet.Stale() {
+		t.res.problems = append(t.res.problems, "stale: "+s)
+	}
 	return nil
 }
 
