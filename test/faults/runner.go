@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/oceanchat/oceanchat/test/client"
 	"github.com/oceanchat/oceanchat/test/fleet"
 )
@@ -189,37 +191,53 @@ func (r *runner) probe(ctx context.Context, res *row) {
 	}
 }
 
-// walk is a fault that is many, chosen by chance: one after another, and every third time two at once.
-func (r *runner) walk(list []fault, limit time.Duration) fault {
+// walk does faults by chance for a time, each judged, and tells of all of them in one row.
+func (r *runner) walk(ctx context.Context, list []fault, limit time.Duration, seed uint64) error {
 	list = slices.DeleteFunc(slices.Clone(list), func(x fault) bool { return x.quiet })
-	return fault{name: fmt.Sprintf("at random for %s", limit), times: 1, run: func(ctx context.Context, _ *runner) error {
-		for end := time.Now().Add(limit); time.Now().Before(end); {
-			a, b := r.pick(list)
-			var errs [2]error
-			var both sync.WaitGroup
-			if b.run != nil {
-				both.Go(func() { errs[1] = b.run(ctx, r) })
-			}
-			errs[0] = a.run(ctx, r)
-			both.Wait()
-			if err := errors.Join(errs[:]...); err != nil {
-				return err
-			}
-		}
-		return nil
+	before := len(r.rows)
+	var err error
+	for n, end := uint64(1), time.Now().Add(limit); err == nil && time.Now().Before(end); n++ {
+		err = r.row(ctx, r.step(list, seed, n), faultWithin)
+	}
+	sum := row{name: fmt.Sprintf("%s of faults by chance, seed %d", limit, seed), failed: map[string]int{}}
+	for _, res := range r.rows[before:] {
+		sum.add(res)
+	}
+	r.rows = append(r.rows[:before], sum)
+	_, _ = fmt.Fprint(r.out, sum.line())
+	return err
+}
+
+// step is the nth step of a walk: a fault, and every third time another one at once that touches something else. What is
+// chosen, and the moments within, are those of the seed and n.
+func (r *runner) step(list []fault, seed, n uint64) fault {
+	chance := func(of uint64) *runner {
+		return &runner{w: r.w, out: r.out, short: r.short, rnd: rand.New(rand.NewPCG(seed, 3*n+of))}
+	}
+	choice := chance(0)
+	a, b := list[choice.below(int64(len(list)))], list[choice.below(int64(len(list)))]
+	if choice.below(3) > 0 || a.touches == b.touches || a.touches == everything || b.touches == everything {
+		return fault{name: a.name, times: 1, run: func(ctx context.Context, _ *runner) error { return a.run(ctx, chance(1)) }}
+	}
+	return fault{name: a.name + "; " + b.name, times: 1, run: func(ctx context.Context, _ *runner) error {
+		both, ctx := errgroup.WithContext(ctx)
+		both.Go(func() error { return a.run(ctx, chance(1)) })
+		both.Go(func() error { return b.run(ctx, chance(2)) })
+		return both.Wait()
 	}}
 }
 
-// pick chooses a fault, and every third time another one that touches something else.
-func (r *runner) pick(list []fault) (a, b fault) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a, b = list[r.rnd.IntN(len(list))], list[r.rnd.IntN(len(list))]
-	if r.rnd.IntN(3) > 0 || a.touches == b.touches || a.touches == everything || b.touches == everything {
-		b = fault{}
+// add takes in what another fault did.
+func (res *row) add(other row) {
+	res.times += other.times
+	res.reads += other.reads
+	for reason, n := range other.failed {
+		res.failed[reason] += n
 	}
-	_, _ = fmt.Fprintln(r.out, "  at random:", a.name, b.name)
-	return a, b
+	res.lost += other.lost
+	res.silence, res.back = max(res.silence, other.silence), max(res.back, other.back)
+	res.acked += other.acked
+	res.problems = append(res.problems, other.problems...)
 }
 
 const head = "| fault | times | reads that failed | connections lost | longest without an acknowledgement, s | all in sync after, s | acknowledged | lost, doubled, renumbered |\n|---|---|---|---|---|---|---|---|\n"
