@@ -26,7 +26,7 @@ const (
 	ackPending = 4 << 10
 	// resetAgain is how long a reset may stay without its message while others arrive.
 	resetAgain = 2 * time.Second
-	// lookEvery is how often a reader without a pin looks whether there is any.
+	// lookEvery is how often a reader that nothing comes to looks at its consumer.
 	lookEvery = pinTTL / 2
 	// runBytes bounds a run, and what is on the way to this process; a single message may be longer.
 	runBytes = 8 << 20
@@ -70,6 +70,7 @@ type follower struct {
 	sessions int // in a row that failed soon
 
 	pin      string // under which messages arrive; "" while waiting for the first
+	heard    bool   // a message came since the last look
 	position uint64 // up to which messages were taken into a run
 	handled  uint64 // up to which the runs are done; it may lead the server's ack floor
 	resetAt  time.Time
@@ -115,7 +116,7 @@ func (f *follower) session(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
-	f.c, f.pin, f.awaiting, f.placed, f.handled = c, "", false, false, 0
+	f.c, f.pin, f.heard, f.awaiting, f.placed, f.handled = c, "", false, false, false, 0
 	f.drop()
 	msgs, ended := make(chan js.Msg, pumped), make(chan error, 1)
 	go func() { ended <- pump(ctx, it, msgs) }()
@@ -161,7 +162,7 @@ func (f *follower) loop(ctx context.Context, msgs <-chan js.Msg, ended chan erro
 	look, ack := time.NewTicker(lookEvery), time.NewTicker(ackEvery)
 	defer look.Stop()
 	defer ack.Stop()
-	if err := f.lookForPin(ctx); err != nil {
+	if err := f.look(ctx); err != nil {
 		return err
 	}
 	for {
@@ -169,7 +170,7 @@ func (f *follower) loop(ctx context.Context, msgs <-chan js.Msg, ended chan erro
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-look.C:
-			if err := f.lookForPin(ctx); err != nil {
+			if err := f.look(ctx); err != nil {
 				return err
 			}
 		case <-ack.C:
@@ -203,17 +204,26 @@ func (f *follower) loop(ctx context.Context, msgs <-chan js.Msg, ended chan erro
 	}
 }
 
-// lookForPin makes up for what the server does not do by itself: when nobody is pinned, what was
-// delivered to a reader that died would come back only after ackWait. A reset brings it now.
-func (f *follower) lookForPin(ctx context.Context) error {
-	if f.pin != "" {
+// look makes up for what neither server nor driver does by itself. A consumer that is gone with its server's disk is
+// waited for in silence: the error ends the session, and the next one makes it anew. And when nobody is pinned, what was
+// delivered to a reader that died would come back only after ackWait: a reset brings it now.
+func (f *follower) look(ctx context.Context) error {
+	if f.heard {
+		f.heard = false
 		return nil
 	}
 	i, err := f.c.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("look at consumer: %w", err)
 	}
-	if len(i.PriorityGroups) > 0 && i.PriorityGroups[0].PinnedClientID != "" {
+	pin := ""
+	if len(i.PriorityGroups) > 0 {
+		pin = i.PriorityGroups[0].PinnedClientID
+	}
+	if f.pin != pin {
+		f.pin, f.unacked = "", nil
+	}
+	if pin != "" {
 		f.placed = false
 		return nil
 	}
@@ -226,6 +236,7 @@ func (f *follower) lookForPin(ctx context.Context) error {
 // take puts m into the run if it is the next message, drops what is old, and sets the consumer
 // back on a new pin and at a hole.
 func (f *follower) take(ctx context.Context, m js.Msg) error {
+	f.heard = true
 	meta, err := m.Metadata()
 	if err != nil {
 		return fmt.Errorf("metadata of a delivery: %w", err)

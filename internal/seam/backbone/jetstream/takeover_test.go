@@ -3,11 +3,17 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/oceanchat/oceanchat/internal/freeport"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 )
 
@@ -133,5 +139,68 @@ func TestTakeOverFromSlow(t *testing.T) {
 		if _, err := quick.Append(ctx, []byte("x"), last); err != nil {
 			t.Fatalf("Append = %v", err)
 		}
+	}
+}
+
+// A reader that messages came to, and nobody else, goes on when the server comes back with an empty disk: its consumer is
+// gone, and no error tells it so.
+func TestConsumerIsGone(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	addresses, err := freeport.Take(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := netip.ParseAddrPort(addresses[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := func(o *natsserver.Options) { o.DontListen, o.Host, o.Port = false, at.Addr().String(), int(at.Port()) }
+	open := func() backbone.Log {
+		conn, err := nats.Connect("nats://"+addresses[0], Options(slog.New(slog.DiscardHandler))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(conn.Close)
+		l, err := newBackbone(t, conn, Config{LogMaxBytes: 1 << 20}).Log(ctx, 0)
+		if err != nil {
+			t.Fatalf("Log = %v", err)
+		}
+		return l
+	}
+	srv := serve(t, listen)
+	l := open()
+	read, ended := make(chan string, 10), make(chan error, 1)
+	following, stop := context.WithCancel(ctx)
+	go func() {
+		ended <- l.Follow(following, backbone.Reader{Name: "reader", Handle: func(_ context.Context, run []backbone.Message) error {
+			for _, m := range run {
+				read <- string(m.Data)
+			}
+			return nil
+		}})
+	}()
+	for _, want := range []string{"before", "after"} {
+		if _, err := open().Append(ctx, []byte(want), 0); err != nil {
+			t.Fatalf("Append = %v", err)
+		}
+		select {
+		case got := <-read:
+			if got != want {
+				t.Errorf("read %q; want %q", got, want)
+			}
+		case <-ctx.Done():
+			t.Fatalf("%q was not read", want)
+		}
+		if want == "before" {
+			srv.Shutdown()
+			srv.WaitForShutdown()
+			serve(t, listen)
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Follow = %v; want nil", err)
 	}
 }
