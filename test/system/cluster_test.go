@@ -26,7 +26,7 @@ var parts *local.Parts
 // oneProcessOnly are the tests that make no sense in a cluster, by what they are about: the data directory, its lock and
 // its disk; tools that start or fill a server of their own; certificates of the operations port; and
 // the exact counts that one operations port shows, which in a cluster are spread over instances and partitions.
-const oneProcessOnly = "^(TestFullDisk|TestLogLost|TestRecoverLostLog|TestChangePartitions|TestBackupPutBack|TestBench|TestBenchElsewhere|TestBenchUnbalanced|TestBenchAgainstFake|TestBenchEnds|TestDoorsNewCertificate|TestMetricsOfOneMessage)$"
+const oneProcessOnly = "^(TestFullDisk|TestLogLost|TestRecoverLostLog|TestChangePartitions|TestBackupPutBack|TestGroupPutBack|TestBench|TestBenchElsewhere|TestBenchUnbalanced|TestBenchAgainstFake|TestBenchEnds|TestDoorsNewCertificate|TestMetricsOfOneMessage)$"
 
 // clusterOnly are the tests that need parts.
 const clusterOnly = "^(TestBenchCluster|TestDatabaseAway|TestRedisComesBackEmpty)$"

@@ -27,6 +27,11 @@ func (s *Service) change(ctx context.Context, id chat.GroupID, actor chat.UserID
 	if _, err := s.present(ctx, id, actor); err != nil {
 		return err
 	}
+	return s.changeUnasked(ctx, id, plan)
+}
+
+// changeUnasked is change for what no member has asked for.
+func (s *Service) changeUnasked(ctx context.Context, id chat.GroupID, plan planner) error {
 	leave, err := s.queues.enter(ctx, id)
 	if err != nil {
 		return err

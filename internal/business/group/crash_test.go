@@ -3,6 +3,7 @@ package group_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -10,8 +11,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
+	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/seam/faststate/memory"
 )
 
 // command is a change of the group that create makes, by ann or by whom it names.
@@ -264,6 +267,54 @@ func TestRefusedNoticeDoesNotStaleThePermits(t *testing.T) {
 	}
 	if _, err := w.log.send(id, "cyd", r.GetAsOfSeq()); err != nil {
 		t.Errorf("send = %v; want success", err)
+	}
+}
+
+// The database is put back as it was before a change, and the log has the change's notice. Members may write again once
+// group was told, members and all else are as the database has them, and a notice says that the group changed.
+func TestPutBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.instance()
+	id := w.create(t, s)
+	w.db.mu.Lock()
+	groups, members := maps.Clone(w.db.groups), maps.Clone(w.db.members[chat.GroupID(id)])
+	w.db.mu.Unlock()
+	before := len(w.log.of(id))
+	if err := add("fay")(s, as(t, "ann"), id); err != nil {
+		t.Fatal(err)
+	}
+	w.db.mu.Lock()
+	w.db.groups, w.db.members[chat.GroupID(id)] = groups, members
+	w.db.mu.Unlock()
+	w.cache = memory.NewCache(memory.Config{}, time.Now)
+	s = w.instance()
+	may := func(u string) uint64 {
+		t.Helper()
+		r, err := s.MaySend(t.Context(), &groupv1.MaySendRequest{GroupId: id, UserId: u})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.GetAsOfSeq()
+	}
+	was := may("cyd")
+	if _, err := w.log.send(id, "cyd", was); err == nil {
+		t.Fatal("the log takes a permission that is older than its newest notice")
+	}
+	for range 2 { // the second time there is nothing to mend
+		if _, err := s.Overtaken(t.Context(), &groupv1.OvertakenRequest{GroupId: id, AsOfSeq: was}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.log.send(id, "cyd", may("cyd")); err != nil {
+		t.Errorf("send = %v; want success", err)
+	}
+	log := w.log.of(id)
+	if last := log[len(log)-2]; len(log) != before+3 || last.GetNotice().GetType() != messagev1.NoticeType_NOTICE_TYPE_GROUP_CHANGED {
+		t.Errorf("the log = %v; want fay's joining, a change of the group and a message behind what there was", log)
+	}
+	if _, err := s.MaySend(t.Context(), &groupv1.MaySendRequest{GroupId: id, UserId: "fay"}); reason(err) != fault.NotFoundReason {
+		t.Errorf("MaySend of who joined since = %v; want NOT_FOUND", err)
 	}
 }
 

@@ -9,9 +9,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
+	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	userv1 "github.com/oceanchat/oceanchat/gen/oceanchat/user/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
+	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
 )
 
@@ -30,6 +32,30 @@ func (s *Service) MaySend(ctx context.Context, req *groupv1.MaySendRequest) (*gr
 		return nil, fault.New(fault.Muted, "you are muted until %s", m.MutedUntil.UTC().Format(time.RFC3339))
 	}
 	return &groupv1.MaySendResponse{AsOfSeq: g.NoticeSeq}, nil
+}
+
+// Overtaken hears that the log has a newer notice than a permission knew. It has none that is neither pending nor stored
+// here (G1), so such a notice is from before a back-up of the database was put back. Nobody could write to the group any
+// more: a notice of this state's own makes it the newest one, and has members look at the group again.
+func (s *Service) Overtaken(ctx context.Context, req *groupv1.OvertakenRequest) (*groupv1.OvertakenResponse, error) {
+	id := chat.GroupID(req.GetGroupId())
+	err := s.changeUnasked(ctx, id, func(ctx context.Context, g store.Group) (*change, error) {
+		if g.NoticeSeq > req.GetAsOfSeq() || g.Dissolved {
+			return nil, nil //nolint:nilnil // no change: the permission was older than what is stored
+		}
+		s.log.WarnContext(ctx, "the log has notices of a group that the database does not know, as after a back-up was put back: the group is as the database has it",
+			obs.GroupID, string(id), "seq", g.NoticeSeq)
+		c := s.newChange(edited, g.OwnerID, messagev1.NoticeType_NOTICE_TYPE_GROUP_CHANGED)
+		c.Set = &groupFields{}
+		return c, nil
+	})
+	if err == nil {
+		err = s.cache.drop(ctx, id) // it may be a cache that is older than the database
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &groupv1.OvertakenResponse{}, nil
 }
 
 // GetMemberSet returns the ids of the present members, or of those at a seq.

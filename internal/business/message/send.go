@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	groupv1 "github.com/oceanchat/oceanchat/gen/oceanchat/group/v1"
 	messagev1 "github.com/oceanchat/oceanchat/gen/oceanchat/message/v1"
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/convlog"
@@ -50,10 +51,17 @@ const stalePermits = 8
 // appendAs appends with the sender's permission. The log refuses one that is older than the newest notice, so a
 // permission may be kept in memory for any time and is still exact.
 func (s *Service) appendAs(ctx context.Context, sender chat.UserID, c chat.ConversationID, d convlog.Draft) (convlog.Result, error) {
-	for range stalePermits {
+	for n := range stalePermits {
 		p, err := s.mayWrite(ctx, sender, c)
 		if err != nil {
 			return s.committed(ctx, d, err)
+		}
+		if n > 0 && p == d.Permit { // group answered so again, after the log had refused it
+			if _, err := s.groups.Overtaken(ctx, &groupv1.OvertakenRequest{GroupId: string(c.Group()), AsOfSeq: p}); err != nil {
+				return convlog.Result{}, fmt.Errorf("tell group that its answer for %s is too old: %w", c, err)
+			}
+			s.permits.forget(sender, c)
+			continue
 		}
 		d.Permit = p
 		r, err := s.entries.Append(ctx, d)

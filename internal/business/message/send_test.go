@@ -260,6 +260,26 @@ func TestStalePermission(t *testing.T) {
 	}
 }
 
+// Group knows less than the log: its database was put back. It is told so, once, and then the message goes.
+func TestGroupPutBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.groups.add("team", "ann")
+	w.notice("team")
+	w.notice("team")
+	w.groups.edit("team", func(g *team) { g.asOf = 1 })
+	_, err := w.pub.Send(w.as("ann"), &messagev1.SendRequest{ClientMsgId: "m1", GroupId: "team", Text: &messagev1.Text{Text: "hi"}})
+	wantReason(t, "Send while group cannot be told", err, fault.Overloaded)
+	var told []uint64
+	w.groups.overtaken = func(asOf uint64) {
+		told = append(told, asOf)
+		w.notice("team")
+	}
+	if r := w.send("ann", "g~team", "hi"); r.GetSeq() != 4 || !slices.Equal(told, []uint64{1}) {
+		t.Errorf("Send = seq %d, group was told of %v; want 4, [1]", r.GetSeq(), told)
+	}
+}
+
 // The memory of permissions is bounded and may be small: every send still has the right answer.
 func TestFewPermissions(t *testing.T) {
 	t.Parallel()

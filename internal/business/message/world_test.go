@@ -196,6 +196,8 @@ type groups struct {
 	asked int
 	// before runs ahead of an answer of MaySend, without the lock.
 	before func(asked int)
+	// overtaken runs when the service hears that an answer as of a seq was refused.
+	overtaken func(asOf uint64)
 }
 
 // add makes a group whose members see all of it.
@@ -236,6 +238,14 @@ func (g *groups) MaySend(_ context.Context, r *groupv1.MaySendRequest) (*groupv1
 		before(n)
 	}
 	return out, err
+}
+
+func (g *groups) Overtaken(_ context.Context, r *groupv1.OvertakenRequest) (*groupv1.OvertakenResponse, error) {
+	if g.overtaken == nil {
+		return nil, fault.New(fault.Overloaded, "not now")
+	}
+	g.overtaken(r.GetAsOfSeq())
+	return &groupv1.OvertakenResponse{}, nil
 }
 
 func (g *groups) GetMembership(_ context.Context, r *groupv1.GetMembershipRequest) (*groupv1.GetMembershipResponse, error) {

@@ -129,6 +129,94 @@ func (x *MaySendResponse) GetUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+type OvertakenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	AsOfSeq       uint64                 `protobuf:"varint,2,opt,name=as_of_seq,json=asOfSeq,proto3" json:"as_of_seq,omitempty"` // of the answer
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OvertakenRequest) Reset() {
+	*x = OvertakenRequest{}
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OvertakenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OvertakenRequest) ProtoMessage() {}
+
+func (x *OvertakenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OvertakenRequest.ProtoReflect.Descriptor instead.
+func (*OvertakenRequest) Descriptor() ([]byte, []int) {
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *OvertakenRequest) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *OvertakenRequest) GetAsOfSeq() uint64 {
+	if x != nil {
+		return x.AsOfSeq
+	}
+	return 0
+}
+
+type OvertakenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OvertakenResponse) Reset() {
+	*x = OvertakenResponse{}
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OvertakenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OvertakenResponse) ProtoMessage() {}
+
+func (x *OvertakenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OvertakenResponse.ProtoReflect.Descriptor instead.
+func (*OvertakenResponse) Descriptor() ([]byte, []int) {
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{3}
+}
+
 type GetMemberSetRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	GroupId string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
@@ -142,7 +230,7 @@ type GetMemberSetRequest struct {
 
 func (x *GetMemberSetRequest) Reset() {
 	*x = GetMemberSetRequest{}
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[2]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -154,7 +242,7 @@ func (x *GetMemberSetRequest) String() string {
 func (*GetMemberSetRequest) ProtoMessage() {}
 
 func (x *GetMemberSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[2]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -167,7 +255,7 @@ func (x *GetMemberSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMemberSetRequest.ProtoReflect.Descriptor instead.
 func (*GetMemberSetRequest) Descriptor() ([]byte, []int) {
-	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{2}
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetMemberSetRequest) GetGroupId() string {
@@ -196,7 +284,7 @@ type GetMemberSetResponse struct {
 
 func (x *GetMemberSetResponse) Reset() {
 	*x = GetMemberSetResponse{}
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[3]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -208,7 +296,7 @@ func (x *GetMemberSetResponse) String() string {
 func (*GetMemberSetResponse) ProtoMessage() {}
 
 func (x *GetMemberSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[3]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -221,7 +309,7 @@ func (x *GetMemberSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMemberSetResponse.ProtoReflect.Descriptor instead.
 func (*GetMemberSetResponse) Descriptor() ([]byte, []int) {
-	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{3}
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetMemberSetResponse) GetUserIds() []string {
@@ -255,7 +343,7 @@ type GetMembershipRequest struct {
 
 func (x *GetMembershipRequest) Reset() {
 	*x = GetMembershipRequest{}
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[4]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -267,7 +355,7 @@ func (x *GetMembershipRequest) String() string {
 func (*GetMembershipRequest) ProtoMessage() {}
 
 func (x *GetMembershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[4]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -280,7 +368,7 @@ func (x *GetMembershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMembershipRequest.ProtoReflect.Descriptor instead.
 func (*GetMembershipRequest) Descriptor() ([]byte, []int) {
-	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{4}
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetMembershipRequest) GetGroupId() string {
@@ -320,7 +408,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[5]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -332,7 +420,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[5]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -345,7 +433,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{5}
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Membership) GetGroupId() string {
@@ -427,7 +515,7 @@ type GetMembershipResponse struct {
 
 func (x *GetMembershipResponse) Reset() {
 	*x = GetMembershipResponse{}
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[6]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +527,7 @@ func (x *GetMembershipResponse) String() string {
 func (*GetMembershipResponse) ProtoMessage() {}
 
 func (x *GetMembershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[6]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +540,7 @@ func (x *GetMembershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMembershipResponse.ProtoReflect.Descriptor instead.
 func (*GetMembershipResponse) Descriptor() ([]byte, []int) {
-	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{6}
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetMembershipResponse) GetMembership() *Membership {
@@ -471,7 +559,7 @@ type ListMembershipsRequest struct {
 
 func (x *ListMembershipsRequest) Reset() {
 	*x = ListMembershipsRequest{}
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[7]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +571,7 @@ func (x *ListMembershipsRequest) String() string {
 func (*ListMembershipsRequest) ProtoMessage() {}
 
 func (x *ListMembershipsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[7]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +584,7 @@ func (x *ListMembershipsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembershipsRequest.ProtoReflect.Descriptor instead.
 func (*ListMembershipsRequest) Descriptor() ([]byte, []int) {
-	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{7}
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListMembershipsRequest) GetUserId() string {
@@ -515,7 +603,7 @@ type ListMembershipsResponse struct {
 
 func (x *ListMembershipsResponse) Reset() {
 	*x = ListMembershipsResponse{}
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[8]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +615,7 @@ func (x *ListMembershipsResponse) String() string {
 func (*ListMembershipsResponse) ProtoMessage() {}
 
 func (x *ListMembershipsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[8]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +628,7 @@ func (x *ListMembershipsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembershipsResponse.ProtoReflect.Descriptor instead.
 func (*ListMembershipsResponse) Descriptor() ([]byte, []int) {
-	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{8}
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListMembershipsResponse) GetMemberships() []*Membership {
@@ -560,7 +648,7 @@ type ShareGroupRequest struct {
 
 func (x *ShareGroupRequest) Reset() {
 	*x = ShareGroupRequest{}
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[9]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -572,7 +660,7 @@ func (x *ShareGroupRequest) String() string {
 func (*ShareGroupRequest) ProtoMessage() {}
 
 func (x *ShareGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[9]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -585,7 +673,7 @@ func (x *ShareGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareGroupRequest.ProtoReflect.Descriptor instead.
 func (*ShareGroupRequest) Descriptor() ([]byte, []int) {
-	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{9}
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ShareGroupRequest) GetUserId() string {
@@ -611,7 +699,7 @@ type ShareGroupResponse struct {
 
 func (x *ShareGroupResponse) Reset() {
 	*x = ShareGroupResponse{}
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[10]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +711,7 @@ func (x *ShareGroupResponse) String() string {
 func (*ShareGroupResponse) ProtoMessage() {}
 
 func (x *ShareGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[10]
+	mi := &file_oceanchat_group_v1_internal_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +724,7 @@ func (x *ShareGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareGroupResponse.ProtoReflect.Descriptor instead.
 func (*ShareGroupResponse) Descriptor() ([]byte, []int) {
-	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{10}
+	return file_oceanchat_group_v1_internal_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ShareGroupResponse) GetUserIds() []string {
@@ -656,7 +744,11 @@ const file_oceanchat_group_v1_internal_proto_rawDesc = "" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\"_\n" +
 	"\x0fMaySendResponse\x12\x1a\n" +
 	"\tas_of_seq\x18\x01 \x01(\x04R\aasOfSeq\x120\n" +
-	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"G\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"I\n" +
+	"\x10OvertakenRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x1a\n" +
+	"\tas_of_seq\x18\x02 \x01(\x04R\aasOfSeq\"\x13\n" +
+	"\x11OvertakenResponse\"G\n" +
 	"\x13GetMemberSetRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x15\n" +
 	"\x06at_seq\x18\x02 \x01(\x04R\x05atSeq\"a\n" +
@@ -693,9 +785,10 @@ const file_oceanchat_group_v1_internal_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x19\n" +
 	"\buser_ids\x18\x02 \x03(\tR\auserIds\"/\n" +
 	"\x12ShareGroupResponse\x12\x19\n" +
-	"\buser_ids\x18\x01 \x03(\tR\auserIds2\x95\x04\n" +
+	"\buser_ids\x18\x01 \x03(\tR\auserIds2\xef\x04\n" +
 	"\x14GroupInternalService\x12W\n" +
-	"\aMaySend\x12\".oceanchat.group.v1.MaySendRequest\x1a#.oceanchat.group.v1.MaySendResponse\"\x03\x90\x02\x01\x12f\n" +
+	"\aMaySend\x12\".oceanchat.group.v1.MaySendRequest\x1a#.oceanchat.group.v1.MaySendResponse\"\x03\x90\x02\x01\x12X\n" +
+	"\tOvertaken\x12$.oceanchat.group.v1.OvertakenRequest\x1a%.oceanchat.group.v1.OvertakenResponse\x12f\n" +
 	"\fGetMemberSet\x12'.oceanchat.group.v1.GetMemberSetRequest\x1a(.oceanchat.group.v1.GetMemberSetResponse\"\x03\x90\x02\x01\x12i\n" +
 	"\rGetMembership\x12(.oceanchat.group.v1.GetMembershipRequest\x1a).oceanchat.group.v1.GetMembershipResponse\"\x03\x90\x02\x01\x12o\n" +
 	"\x0fListMemberships\x12*.oceanchat.group.v1.ListMembershipsRequest\x1a+.oceanchat.group.v1.ListMembershipsResponse\"\x03\x90\x02\x01\x12`\n" +
@@ -715,43 +808,47 @@ func file_oceanchat_group_v1_internal_proto_rawDescGZIP() []byte {
 	return file_oceanchat_group_v1_internal_proto_rawDescData
 }
 
-var file_oceanchat_group_v1_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_oceanchat_group_v1_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_oceanchat_group_v1_internal_proto_goTypes = []any{
 	(*MaySendRequest)(nil),          // 0: oceanchat.group.v1.MaySendRequest
 	(*MaySendResponse)(nil),         // 1: oceanchat.group.v1.MaySendResponse
-	(*GetMemberSetRequest)(nil),     // 2: oceanchat.group.v1.GetMemberSetRequest
-	(*GetMemberSetResponse)(nil),    // 3: oceanchat.group.v1.GetMemberSetResponse
-	(*GetMembershipRequest)(nil),    // 4: oceanchat.group.v1.GetMembershipRequest
-	(*Membership)(nil),              // 5: oceanchat.group.v1.Membership
-	(*GetMembershipResponse)(nil),   // 6: oceanchat.group.v1.GetMembershipResponse
-	(*ListMembershipsRequest)(nil),  // 7: oceanchat.group.v1.ListMembershipsRequest
-	(*ListMembershipsResponse)(nil), // 8: oceanchat.group.v1.ListMembershipsResponse
-	(*ShareGroupRequest)(nil),       // 9: oceanchat.group.v1.ShareGroupRequest
-	(*ShareGroupResponse)(nil),      // 10: oceanchat.group.v1.ShareGroupResponse
-	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
-	(Role)(0),                       // 12: oceanchat.group.v1.Role
-	(*v1.SeqRange)(nil),             // 13: oceanchat.user.v1.SeqRange
+	(*OvertakenRequest)(nil),        // 2: oceanchat.group.v1.OvertakenRequest
+	(*OvertakenResponse)(nil),       // 3: oceanchat.group.v1.OvertakenResponse
+	(*GetMemberSetRequest)(nil),     // 4: oceanchat.group.v1.GetMemberSetRequest
+	(*GetMemberSetResponse)(nil),    // 5: oceanchat.group.v1.GetMemberSetResponse
+	(*GetMembershipRequest)(nil),    // 6: oceanchat.group.v1.GetMembershipRequest
+	(*Membership)(nil),              // 7: oceanchat.group.v1.Membership
+	(*GetMembershipResponse)(nil),   // 8: oceanchat.group.v1.GetMembershipResponse
+	(*ListMembershipsRequest)(nil),  // 9: oceanchat.group.v1.ListMembershipsRequest
+	(*ListMembershipsResponse)(nil), // 10: oceanchat.group.v1.ListMembershipsResponse
+	(*ShareGroupRequest)(nil),       // 11: oceanchat.group.v1.ShareGroupRequest
+	(*ShareGroupResponse)(nil),      // 12: oceanchat.group.v1.ShareGroupResponse
+	(*timestamppb.Timestamp)(nil),   // 13: google.protobuf.Timestamp
+	(Role)(0),                       // 14: oceanchat.group.v1.Role
+	(*v1.SeqRange)(nil),             // 15: oceanchat.user.v1.SeqRange
 }
 var file_oceanchat_group_v1_internal_proto_depIdxs = []int32{
-	11, // 0: oceanchat.group.v1.MaySendResponse.until:type_name -> google.protobuf.Timestamp
-	12, // 1: oceanchat.group.v1.Membership.role:type_name -> oceanchat.group.v1.Role
-	13, // 2: oceanchat.group.v1.Membership.visible:type_name -> oceanchat.user.v1.SeqRange
-	11, // 3: oceanchat.group.v1.Membership.left_at:type_name -> google.protobuf.Timestamp
-	11, // 4: oceanchat.group.v1.Membership.changed_at:type_name -> google.protobuf.Timestamp
-	5,  // 5: oceanchat.group.v1.GetMembershipResponse.membership:type_name -> oceanchat.group.v1.Membership
-	5,  // 6: oceanchat.group.v1.ListMembershipsResponse.memberships:type_name -> oceanchat.group.v1.Membership
+	13, // 0: oceanchat.group.v1.MaySendResponse.until:type_name -> google.protobuf.Timestamp
+	14, // 1: oceanchat.group.v1.Membership.role:type_name -> oceanchat.group.v1.Role
+	15, // 2: oceanchat.group.v1.Membership.visible:type_name -> oceanchat.user.v1.SeqRange
+	13, // 3: oceanchat.group.v1.Membership.left_at:type_name -> google.protobuf.Timestamp
+	13, // 4: oceanchat.group.v1.Membership.changed_at:type_name -> google.protobuf.Timestamp
+	7,  // 5: oceanchat.group.v1.GetMembershipResponse.membership:type_name -> oceanchat.group.v1.Membership
+	7,  // 6: oceanchat.group.v1.ListMembershipsResponse.memberships:type_name -> oceanchat.group.v1.Membership
 	0,  // 7: oceanchat.group.v1.GroupInternalService.MaySend:input_type -> oceanchat.group.v1.MaySendRequest
-	2,  // 8: oceanchat.group.v1.GroupInternalService.GetMemberSet:input_type -> oceanchat.group.v1.GetMemberSetRequest
-	4,  // 9: oceanchat.group.v1.GroupInternalService.GetMembership:input_type -> oceanchat.group.v1.GetMembershipRequest
-	7,  // 10: oceanchat.group.v1.GroupInternalService.ListMemberships:input_type -> oceanchat.group.v1.ListMembershipsRequest
-	9,  // 11: oceanchat.group.v1.GroupInternalService.ShareGroup:input_type -> oceanchat.group.v1.ShareGroupRequest
-	1,  // 12: oceanchat.group.v1.GroupInternalService.MaySend:output_type -> oceanchat.group.v1.MaySendResponse
-	3,  // 13: oceanchat.group.v1.GroupInternalService.GetMemberSet:output_type -> oceanchat.group.v1.GetMemberSetResponse
-	6,  // 14: oceanchat.group.v1.GroupInternalService.GetMembership:output_type -> oceanchat.group.v1.GetMembershipResponse
-	8,  // 15: oceanchat.group.v1.GroupInternalService.ListMemberships:output_type -> oceanchat.group.v1.ListMembershipsResponse
-	10, // 16: oceanchat.group.v1.GroupInternalService.ShareGroup:output_type -> oceanchat.group.v1.ShareGroupResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
+	2,  // 8: oceanchat.group.v1.GroupInternalService.Overtaken:input_type -> oceanchat.group.v1.OvertakenRequest
+	4,  // 9: oceanchat.group.v1.GroupInternalService.GetMemberSet:input_type -> oceanchat.group.v1.GetMemberSetRequest
+	6,  // 10: oceanchat.group.v1.GroupInternalService.GetMembership:input_type -> oceanchat.group.v1.GetMembershipRequest
+	9,  // 11: oceanchat.group.v1.GroupInternalService.ListMemberships:input_type -> oceanchat.group.v1.ListMembershipsRequest
+	11, // 12: oceanchat.group.v1.GroupInternalService.ShareGroup:input_type -> oceanchat.group.v1.ShareGroupRequest
+	1,  // 13: oceanchat.group.v1.GroupInternalService.MaySend:output_type -> oceanchat.group.v1.MaySendResponse
+	3,  // 14: oceanchat.group.v1.GroupInternalService.Overtaken:output_type -> oceanchat.group.v1.OvertakenResponse
+	5,  // 15: oceanchat.group.v1.GroupInternalService.GetMemberSet:output_type -> oceanchat.group.v1.GetMemberSetResponse
+	8,  // 16: oceanchat.group.v1.GroupInternalService.GetMembership:output_type -> oceanchat.group.v1.GetMembershipResponse
+	10, // 17: oceanchat.group.v1.GroupInternalService.ListMemberships:output_type -> oceanchat.group.v1.ListMembershipsResponse
+	12, // 18: oceanchat.group.v1.GroupInternalService.ShareGroup:output_type -> oceanchat.group.v1.ShareGroupResponse
+	13, // [13:19] is the sub-list for method output_type
+	7,  // [7:13] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -769,7 +866,7 @@ func file_oceanchat_group_v1_internal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oceanchat_group_v1_internal_proto_rawDesc), len(file_oceanchat_group_v1_internal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

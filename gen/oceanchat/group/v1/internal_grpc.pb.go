@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	GroupInternalService_MaySend_FullMethodName         = "/oceanchat.group.v1.GroupInternalService/MaySend"
+	GroupInternalService_Overtaken_FullMethodName       = "/oceanchat.group.v1.GroupInternalService/Overtaken"
 	GroupInternalService_GetMemberSet_FullMethodName    = "/oceanchat.group.v1.GroupInternalService/GetMemberSet"
 	GroupInternalService_GetMembership_FullMethodName   = "/oceanchat.group.v1.GroupInternalService/GetMembership"
 	GroupInternalService_ListMemberships_FullMethodName = "/oceanchat.group.v1.GroupInternalService/ListMemberships"
@@ -36,6 +37,9 @@ type GroupInternalServiceClient interface {
 	// MaySend says whether a user may write to a group. A refusal is the fault for the client: NOT_FOUND for strangers,
 	// NOT_MEMBER after leaving, MUTED.
 	MaySend(ctx context.Context, in *MaySendRequest, opts ...grpc.CallOption) (*MaySendResponse, error)
+	// Overtaken says that the log refused an answer of MaySend, as it has a newer notice. If group knows of none, its
+	// database was put back; it appends a notice then, so that its answers count again.
+	Overtaken(ctx context.Context, in *OvertakenRequest, opts ...grpc.CallOption) (*OvertakenResponse, error)
 	// GetMemberSet returns the ids of the present members, or of those at a given seq.
 	GetMemberSet(ctx context.Context, in *GetMemberSetRequest, opts ...grpc.CallOption) (*GetMemberSetResponse, error)
 	// GetMembership returns a user's membership, or NOT_FOUND for strangers.
@@ -58,6 +62,16 @@ func (c *groupInternalServiceClient) MaySend(ctx context.Context, in *MaySendReq
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(MaySendResponse)
 	err := c.cc.Invoke(ctx, GroupInternalService_MaySend_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *groupInternalServiceClient) Overtaken(ctx context.Context, in *OvertakenRequest, opts ...grpc.CallOption) (*OvertakenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OvertakenResponse)
+	err := c.cc.Invoke(ctx, GroupInternalService_Overtaken_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +128,9 @@ type GroupInternalServiceServer interface {
 	// MaySend says whether a user may write to a group. A refusal is the fault for the client: NOT_FOUND for strangers,
 	// NOT_MEMBER after leaving, MUTED.
 	MaySend(context.Context, *MaySendRequest) (*MaySendResponse, error)
+	// Overtaken says that the log refused an answer of MaySend, as it has a newer notice. If group knows of none, its
+	// database was put back; it appends a notice then, so that its answers count again.
+	Overtaken(context.Context, *OvertakenRequest) (*OvertakenResponse, error)
 	// GetMemberSet returns the ids of the present members, or of those at a given seq.
 	GetMemberSet(context.Context, *GetMemberSetRequest) (*GetMemberSetResponse, error)
 	// GetMembership returns a user's membership, or NOT_FOUND for strangers.
@@ -134,6 +151,9 @@ type UnimplementedGroupInternalServiceServer struct{}
 
 func (UnimplementedGroupInternalServiceServer) MaySend(context.Context, *MaySendRequest) (*MaySendResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MaySend not implemented")
+}
+func (UnimplementedGroupInternalServiceServer) Overtaken(context.Context, *OvertakenRequest) (*OvertakenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Overtaken not implemented")
 }
 func (UnimplementedGroupInternalServiceServer) GetMemberSet(context.Context, *GetMemberSetRequest) (*GetMemberSetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetMemberSet not implemented")
@@ -182,6 +202,24 @@ func _GroupInternalService_MaySend_Handler(srv interface{}, ctx context.Context,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(GroupInternalServiceServer).MaySend(ctx, req.(*MaySendRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GroupInternalService_Overtaken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OvertakenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GroupInternalServiceServer).Overtaken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GroupInternalService_Overtaken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GroupInternalServiceServer).Overtaken(ctx, req.(*OvertakenRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -268,6 +306,10 @@ var GroupInternalService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MaySend",
 			Handler:    _GroupInternalService_MaySend_Handler,
+		},
+		{
+			MethodName: "Overtaken",
+			Handler:    _GroupInternalService_Overtaken_Handler,
 		},
 		{
 			MethodName: "GetMemberSet",
