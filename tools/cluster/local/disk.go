@@ -24,9 +24,14 @@ func (p *Parts) giveDisk(n *Process, store string) {
 	n.path = "/bin/sh"
 }
 
+// store is where a NATS server keeps its files.
+func (p *Parts) store(name string) string {
+	return filepath.Join(orElse(p.o.NATSStores, p.o.Dir), name)
+}
+
 // Disk returns where the files of a NATS server are, as this process sees them.
 func (p *Parts) Disk(n *Process) string {
-	store := filepath.Join(p.o.Dir, n.Name)
+	store := p.store(n.Name)
 	if p.o.NATSDisk == "" {
 		return store
 	}

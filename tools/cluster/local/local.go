@@ -43,6 +43,9 @@ type Options struct {
 	NATSConfig string
 	// NATSDisk, as "256m", gives each NATS server a disk of that size in memory; "": this machine's. It needs user namespaces.
 	NATSDisk string
+	// NATSStores is the folder with the files of the NATS servers, a folder in it for each, by its name; Dir if empty. What is
+	// in a folder that is named stays: the caller may have mounted something there.
+	NATSStores string
 	// Route, if set, may put another address in the place of that at which one NATS server, counted from 0, reaches another.
 	Route func(from, to int, addr string) (string, error)
 }

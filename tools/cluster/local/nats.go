@@ -68,7 +68,7 @@ func (p *Parts) prepareNATS(ctx context.Context) error {
 		name := fmt.Sprintf("nats-%d", i+1)
 		s := server{
 			Name: name, Client: clients[i], Monitor: monitors[i], Sync: sync, Include: p.o.NATSConfig,
-			Store: filepath.Join(p.o.Dir, name), System: p.system, Tenants: p.free,
+			Store: p.store(name), System: p.system, Tenants: p.free,
 		}
 		if n > 1 {
 			s.Route = routes[i]
@@ -160,7 +160,7 @@ func (p *Parts) EmptyNATS() error {
 	killAll(p.NATS)
 	var err error
 	for _, n := range p.NATS {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(p.o.Dir, n.Name)))
+		err = errors.Join(err, os.RemoveAll(p.store(n.Name)))
 	}
 	return err
 }

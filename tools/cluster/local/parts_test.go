@@ -2,9 +2,11 @@ package local_test
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -106,6 +108,30 @@ func TestNothingIsLeft(t *testing.T) {
 			continue
 		}
 		l.Close()
+	}
+}
+
+// The files of the NATS servers are where the caller wants them, and what he has there stays.
+func TestStores(t *testing.T) {
+	t.Parallel()
+	o := options(t.TempDir())
+	o.NATSStores = t.TempDir()
+	mine := filepath.Join(o.NATSStores, "nats-1", "mine")
+	if err := errors.Join(os.Mkdir(filepath.Dir(mine), 0o700), os.WriteFile(mine, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	parts := start(t, o)
+	services := fake(t, parts, local.ServiceOptions{Groups: [][]string{{"auth"}}, Instances: map[string]int{"auth": 1}})
+	answer, err := services.Ask(t.Context(), parts.NATS[0], "$JS.API.STREAM.CREATE.S", strings.Replace(createStream, "3", "1", 1))
+	if err != nil || !strings.Contains(string(answer), created) {
+		t.Fatalf("STREAM.CREATE = %s, %v; want %s", answer, err, created)
+	}
+	found, _ := filepath.Glob(filepath.Join(o.NATSStores, "nats-1", "jetstream", "*", "streams", "S"))
+	if len(found) != 1 || parts.Disk(parts.NATS[0]) != filepath.Dir(mine) {
+		t.Errorf("the stream is in %q, Disk = %q; want one in %q", found, parts.Disk(parts.NATS[0]), filepath.Dir(mine))
+	}
+	if _, err := os.Stat(mine); err != nil {
+		t.Error(err)
 	}
 }
 
