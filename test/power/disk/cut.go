@@ -51,6 +51,23 @@ func (d *Disk) end() {
 	}
 }
 
+// Settle makes everything durable that was written so far, as a system does by itself in time: Linux with what is older
+// than half a minute.
+func (d *Disk) Settle() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.cut.IsZero() {
+		return
+	}
+	for _, c := range d.journal {
+		c.apply()
+	}
+	d.journal = nil
+	for _, n := range d.nodes {
+		d.flush(n)
+	}
+}
+
 // Dark is closed when the power has gone. From then on every operation hangs: end the processes, then call Fail.
 func (d *Disk) Dark() <-chan struct{} { return d.dark }
 

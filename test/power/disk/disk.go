@@ -2,7 +2,7 @@
 // two states: the one that processes see, and the one that is durable. Cut stops everything between two operations; what
 // Remains then is durable.
 //
-// It is stricter than most disks: nothing becomes durable by itself in time, and a rename does not flush the file that it
+// It is stricter than most disks: nothing becomes durable by itself in time (but see Settle), and a rename does not flush the file that it
 // gives a name to. It is milder in two things: the modes and times of files are durable at once, and so is the content of
 // what was synced, which a disk that lies about its cache may lose. It knows no links.
 package disk

@@ -136,6 +136,16 @@ func TestWhatRemains(t *testing.T) {
 			}, holds{"a": ""}, holds{"a": ""},
 		},
 		{
+			"written by the system itself", func(u user) {
+				both(u)
+				u.move("new", "a")
+				u.file("b", "by itself")
+				u.Settle()
+				u.put("a", 0, "lost")
+				u.must(u.remove(rootID, "b", false))
+			}, holds{"a": "new", "b": "by itself"}, holds{"a": "new", "b": "by itself"},
+		},
+		{
 			"deleted, and not synced", func(u user) { both(u); u.must(u.remove(rootID, "a", false)) },
 			holds{"a": "old", "new": "new"},
 			holds{"a": "old", "new": "new"},
