@@ -97,7 +97,7 @@ upgrade: build ## the last release and this version side by side, forward and ba
 	go build -o $(BIN)/upgrade ./test/upgrade
 	$(BIN)/upgrade --binary bin/oceanchat $(UPGRADE)
 
-power: build ## cut the power while people talk: the data lie on a disk that forgets what was not synced (needs root and /dev/fuse; POWER='--short', '--cuts 30 --seed 7 --sync always|interval --names journal|strict')
+power: build ## cut the power while people talk: the data lie on a disk that forgets what was not synced (needs root and /dev/fuse; POWER='--short', '--mode all|cluster --cuts 30 --seed 7 --sync always|interval --names journal|strict')
 	go build -o $(BIN)/power ./test/power
 	$(BIN)/power --binary bin/oceanchat $(POWER)
 

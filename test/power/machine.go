@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/oceanchat/oceanchat/test/power/disk"
 	"github.com/oceanchat/oceanchat/tools/cluster/local"
@@ -15,6 +16,7 @@ import (
 type machine struct {
 	procs  []*local.Process
 	shelfs []*shelf
+	keeper *keeper // of some of procs; nil: nobody starts them anew
 }
 
 // shelf is a disk and where it is shown.
@@ -27,8 +29,8 @@ type shelf struct {
 // errCut says that the power went before what was waited for.
 var errCut = errors.New("the power is gone")
 
-// on shows the disks and starts the processes, in turn.
-func (m *machine) on() error {
+// show shows the disks.
+func (m *machine) show() error {
 	for _, s := range m.shelfs {
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
 			return err
@@ -38,18 +40,29 @@ func (m *machine) on() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// errSlow says that a start took longer than startWithin.
+var errSlow = errors.New("the start takes too long")
+
+// on shows the disks and starts the processes, in turn.
+func (m *machine) on() error {
+	if err := m.show(); err != nil {
+		return err
+	}
 	for _, p := range m.procs {
 		if err := p.Start(); err != nil {
 			return err
 		}
 	}
+	m.keeper.hold(false)
 	return nil
 }
 
-// ready waits until all processes are; errCut if the power goes before.
-func (m *machine) ready(ctx context.Context) error {
+// watched returns a context that ends with errCut when the power of one of the disks goes.
+func (m *machine) watched(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	for _, s := range m.shelfs {
 		go func() {
 			select {
@@ -59,6 +72,35 @@ func (m *machine) ready(ctx context.Context) error {
 			}
 		}()
 	}
+	return ctx, func() { cancel(nil) }
+}
+
+// cut has the power go of all disks when it goes of one, or after a while. It returns when the last one lost it.
+func (m *machine) cut(ctx context.Context, after time.Duration) (at time.Time, err error) {
+	ctx, cancel := m.watched(ctx)
+	defer cancel()
+	select {
+	case <-ctx.Done():
+		if err := context.Cause(ctx); !errors.Is(err, errCut) {
+			return at, err
+		}
+	case <-time.After(after):
+	}
+	for _, s := range m.shelfs {
+		s.disk.Cut()
+	}
+	for _, s := range m.shelfs {
+		if t := s.disk.CutTime(); t.After(at) {
+			at = t
+		}
+	}
+	return at, nil
+}
+
+// ready waits until all processes are; errCut if the power goes before.
+func (m *machine) ready(ctx context.Context) error {
+	ctx, cancel := m.watched(ctx)
+	defer cancel()
 	for _, p := range m.procs {
 		err := p.Ready(ctx)
 		if errors.Is(context.Cause(ctx), errCut) {
@@ -73,7 +115,7 @@ func (m *machine) ready(ctx context.Context) error {
 
 // start is on and ready.
 func (m *machine) start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startWithin, errors.New("the start takes too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, startWithin, errSlow)
 	defer cancel()
 	if err := m.on(); err != nil {
 		return err
@@ -104,6 +146,7 @@ func (m *machine) stay() bool {
 // off ends what runs after a cut, and puts in new disks with what is left on the old ones. None of the processes gets an
 // answer of its disk before it is killed.
 func (m *machine) off(keeps keeping, seed uint64) error {
+	m.keeper.hold(true)
 	for _, s := range m.shelfs {
 		s.disk.Cut()
 	}

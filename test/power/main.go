@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 // flags are the command line.
 type flags struct {
 	dir, binary  string
+	mode, only   string
 	cuts, starts int
 	seed         uint64
 	sync         string
@@ -41,13 +43,15 @@ func parse(args []string) (flags, error) {
 	set := flag.NewFlagSet("power", flag.ContinueOnError)
 	set.StringVar(&f.dir, "dir", "", "where everything is kept; a temporary directory, deleted if all is right, if empty")
 	set.StringVar(&f.binary, "binary", "", "the oceanchat binary; built if empty")
-	set.IntVar(&f.cuts, "cuts", 30, "how often the power is cut while people talk")
+	set.StringVar(&f.mode, "mode", "all", "all: one process; cluster: three NATS servers with a disk each, and services beside them")
+	set.StringVar(&f.only, "only", "", "with cluster, a regular expression: only cuts with such a name")
+	set.IntVar(&f.cuts, "cuts", 30, "how often the power is cut while people talk; with cluster, of each kind of cut")
 	set.IntVar(&f.starts, "starts", 15, "how often it is cut during the very first start")
 	set.Uint64Var(&f.seed, "seed", 0, "what chance is made of; 0: the time")
 	set.StringVar(&f.sync, "sync", "always", "log.sync: always, interval")
 	set.StringVar(&names, "names", "journal", "when names are durable: journal, as with ext4 and XFS; strict, only when their directory was synced")
 	set.StringVar(&f.keep, "keep", "any", "what is kept of what was not synced: none; some, by chance; any of the two, by chance at each cut")
-	set.BoolVar(&f.short, "short", false, "under a minute: few cuts of each kind, both settings of log.sync")
+	set.BoolVar(&f.short, "short", false, "under a minute: few cuts of each kind, both settings of log.sync; with cluster two cuts")
 	set.IntVar(&f.clients, "clients", 6, "how many people talk")
 	set.DurationVar(&f.every, "every", 100*time.Millisecond, "between two messages of one")
 	if err := set.Parse(args); err != nil {
@@ -56,13 +60,21 @@ func parse(args []string) (flags, error) {
 	f.seed = cmp.Or(f.seed, uint64(time.Now().UnixNano()))
 	if f.short {
 		f.cuts, f.starts = min(f.cuts, 4), min(f.starts, 3)
+		if f.mode == "cluster" {
+			f.cuts = 1
+		}
 	}
-	var err error
+	_, err := regexp.Compile(f.only)
+	if err != nil {
+		return f, err
+	}
 	f.names, err = disk.CheckNames(names)
 	switch {
 	case err != nil:
 	case set.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", set.Arg(0))
+	case f.mode != "all" && f.mode != "cluster":
+		err = fmt.Errorf("--mode %q: want all or cluster", f.mode)
 	case f.sync != "always" && f.sync != "interval":
 		err = fmt.Errorf("--sync %q: want always or interval", f.sync)
 	case f.keep != "none" && f.keep != "some" && f.keep != "any":
@@ -106,14 +118,18 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	_, _ = fmt.Fprintf(out, "seed %d, directory %s\n", f.seed, dir)
 	settings := []string{f.sync}
-	if f.short {
+	if f.short && f.mode == "all" {
 		settings = []string{"always", "interval"}
 	}
 	_, _ = fmt.Fprint(out, head)
 	for _, sync := range settings {
 		f.sync = sync
 		w := &walk{f: f, dir: dir, out: out, rnd: rand.New(rand.NewPCG(f.seed, 0))}
-		err = errors.Join(err, w.firstStarts(ctx), w.talk(ctx))
+		if f.mode == "cluster" {
+			err = errors.Join(err, w.clusterTalk(ctx))
+		} else {
+			err = errors.Join(err, w.firstStarts(ctx), w.talk(ctx))
+		}
 	}
 	if err == nil && f.dir == "" {
 		err = os.RemoveAll(dir)

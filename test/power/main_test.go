@@ -10,12 +10,16 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	for _, args := range [][]string{{"--sync", "never"}, {"--names", "loose"}, {"--keep", "half"}, {"--clients", "1"}, {"x"}, {"--nonsense"}} {
+	for _, args := range [][]string{{"--sync", "never"}, {"--names", "loose"}, {"--keep", "half"}, {"--clients", "1"}, {"--mode", "half"}, {"--only", "("}, {"x"}, {"--nonsense"}} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("parse(%q) = nil; want an error", args)
 		}
 	}
-	f, err := parse([]string{"--short"})
+	f, err := parse([]string{"--mode", "cluster", "--short"})
+	if err != nil || f.cuts != 1 {
+		t.Errorf("parse(--mode cluster --short) = %+v, %v; want one cut of each kind", f, err)
+	}
+	f, err = parse([]string{"--short"})
 	if err != nil || f.seed == 0 || f.sync != "always" || f.cuts > 4 {
 		t.Errorf("parse(--short) = %+v, %v; want always, a seed and few cuts", f, err)
 	}
@@ -24,7 +28,7 @@ func TestParse(t *testing.T) {
 // What is lost is told, and wrong if it is older than the interval.
 func TestRow(t *testing.T) {
 	cut := time.Now()
-	r := row{name: "now and then", sync: "interval", names: "journal", cuts: 3, acked: 100, back: 250 * time.Millisecond}
+	r := row{name: "now and then", sync: "interval", names: "journal", within: lossWithin, cuts: 3, acked: 100, back: 250 * time.Millisecond}
 	r.count([]fleet.Loss{{Acked: cut.Add(-900 * time.Millisecond)}, {Acked: cut.Add(-time.Millisecond)}}, cut)
 	r.count(nil, cut)
 	var out bytes.Buffer

@@ -14,11 +14,15 @@ import (
 type row struct {
 	name, sync string
 	names      disk.Names
+	within     time.Duration // how old may be what is lost
 	cuts       int
 	acked      int
 	hit, most  int             // cuts that lost something, and how much one lost at most
 	lost       []time.Duration // of each message that was acknowledged and is lost: how long before the cut
 	back       time.Duration   // the longest start on what was left
+	sick       int             // starts after which NATS servers did not become healthy, of a cluster with interval
+	silent     time.Duration   // the longest time, round a cut, in which nothing was acknowledged
+	ended      []string        // services that ended by themselves
 	stale      []string        // clients that show what is lost in a place that was given again
 	problems   []string
 }
@@ -35,9 +39,20 @@ func (r *row) count(lost []fleet.Loss, cut time.Time) {
 	for _, l := range lost {
 		age := cut.Sub(l.Acked)
 		r.lost = append(r.lost, age)
-		if age > lossWithin {
+		if age > r.within {
 			r.problems = append(r.problems, fmt.Sprintf("%s seq %d was acknowledged %s before the cut and is lost", l.Conversation, l.Seq, age))
 		}
+	}
+}
+
+// end notes services that ended by themselves, which is right only where the log may have lost something.
+func (r *row) end(services []string) {
+	r.ended = append(r.ended, services...)
+	if r.sync != "always" {
+		return
+	}
+	for _, s := range services {
+		r.problems = append(r.problems, "a service ended by itself: "+s)
 	}
 }
 
@@ -45,10 +60,19 @@ func (r *row) count(lost []fleet.Loss, cut time.Time) {
 func (r *row) tell(out io.Writer) error {
 	oldest := time.Duration(0)
 	if len(r.lost) > 0 {
-		oldest = slices.Max(r.lost)
+		oldest = max(0, slices.Max(r.lost)) // an acknowledgement may come when the power has gone
 	}
 	_, _ = fmt.Fprintf(out, "| %s | %s | %s | %d | %d | %d | %d | %d | %d | %d | %.1f | %d |\n",
 		r.name, r.sync, r.names, r.cuts, r.acked, r.hit, len(r.lost), r.most, oldest.Milliseconds(), len(r.stale), r.back.Seconds(), len(r.problems))
+	if r.sick > 0 {
+		_, _ = fmt.Fprintf(out, "  a NATS server was not healthy within %s: %d times\n", startWithin, r.sick)
+	}
+	if r.silent > 0 {
+		_, _ = fmt.Fprintf(out, "  longest without an acknowledgement: %.1f s\n", r.silent.Seconds())
+	}
+	for _, s := range r.ended {
+		_, _ = fmt.Fprintln(out, "  ended by itself and was started anew:", s)
+	}
 	for _, s := range r.stale {
 		_, _ = fmt.Fprintln(out, "  stale:", s)
 	}

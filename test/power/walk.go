@@ -63,12 +63,15 @@ func (w *walk) keeping() keeping {
 	return k
 }
 
+// settings are those of every server: as fast as it can.
+func settings() []string {
+	return []string{"OCEANCHAT_API_GATEWAY_RATE_LIMIT=0", "OCEANCHAT_ROUTER_RATE_LIMIT=0", "OCEANCHAT_AUTH_ACCESS_TTL=24h"}
+}
+
 // machine describes a server with an empty disk.
 func (w *walk) machine(ctx context.Context, name string) (*machine, error) {
 	dir := filepath.Join(w.dir, w.f.sync+"-"+name)
-	p, err := local.Single(ctx, local.Options{Dir: dir, Binary: w.f.binary}, []string{
-		"OCEANCHAT_LOG_SYNC=" + w.f.sync, "OCEANCHAT_API_GATEWAY_RATE_LIMIT=0", "OCEANCHAT_ROUTER_RATE_LIMIT=0", "OCEANCHAT_AUTH_ACCESS_TTL=24h",
-	}, nil)
+	p, err := local.Single(ctx, local.Options{Dir: dir, Binary: w.f.binary}, append(settings(), "OCEANCHAT_LOG_SYNC="+w.f.sync), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -168,20 +171,35 @@ func (w *walk) talk(ctx context.Context) (err error) {
 	if err := m.start(ctx); err != nil {
 		return err
 	}
-	stores, err := os.MkdirTemp(w.dir, "clients-")
-	if err != nil {
-		return err
-	}
-	url := "http://" + m.procs[0].HTTP
-	t := &talk{walk: w, m: m, clerk: &clerk{url: url, prefix: "t"}, res: row{name: "while people talk", sync: w.f.sync, names: w.f.names}}
-	t.fleet, err = fleet.Launch(ctx, fleet.Options{
-		URL: url, TCP: "tcp://" + m.procs[0].TCP, Name: "p", Size: w.f.clients, Every: w.f.every, Ahead: 64, Dir: stores, Loses: w.f.sync != "always",
-	})
+	t, err := w.people(ctx, "http://"+m.procs[0].HTTP, m.procs[0].TCP, clerkEvery)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.fleet.Close()) }()
-	for i := range w.f.cuts {
+	return t.cuts(ctx, "while people talk", lossWithin, func() *machine { return m })
+}
+
+// people has them come; pace is that of the clerk.
+func (w *walk) people(ctx context.Context, url, tcp string, pace time.Duration) (*talk, error) {
+	stores, err := os.MkdirTemp(w.dir, "clients-")
+	if err != nil {
+		return nil, err
+	}
+	f, err := fleet.Launch(ctx, fleet.Options{
+		URL: url, TCP: "tcp://" + tcp, Name: "p", Size: w.f.clients, Every: w.f.every, Ahead: 64, Dir: stores, Loses: w.f.sync != "always",
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &talk{walk: w, fleet: f, clerk: &clerk{url: url, prefix: "t", every: pace}}, nil
+}
+
+// cuts has the power of a machine go again and again, of one that is chosen before each cut. within is how old may be what is lost.
+func (t *talk) cuts(ctx context.Context, name string, within time.Duration, choose func() *machine) error {
+	t.res = row{name: name, sync: t.f.sync, names: t.f.names, within: within}
+	before := t.fleet.Check.AckedCount()
+	for i := range t.f.cuts {
+		t.m = choose()
 		if err := t.cut(ctx); err != nil {
 			t.res.problems = append(t.res.problems, fmt.Sprintf("cut %d: %v", i+1, err))
 			break
@@ -190,8 +208,8 @@ func (w *walk) talk(ctx context.Context) (err error) {
 			break
 		}
 	}
-	t.res.acked = t.fleet.Check.AckedCount() + len(t.res.lost)
-	return t.res.tell(w.out)
+	t.res.acked = t.fleet.Check.AckedCount() - before + len(t.res.lost)
+	return t.res.tell(t.out)
 }
 
 // talk is people on a machine.
@@ -200,6 +218,7 @@ type talk struct {
 	m     *machine
 	fleet *fleet.Fleet
 	clerk *clerk
+	keeps *keeper // nil: one process
 	res   row
 }
 
@@ -224,6 +243,7 @@ func (t *talk) cut(ctx context.Context) error {
 	}
 	t.res.cuts++
 	t.res.problems = append(append(t.res.problems, problems...), t.clerk.check(ctx)...)
+	t.res.end(t.keeps.took())
 	t.res.count(t.fleet.Lost(), at)
 	for _, s := range t.fleet.Stale() {
 		t.res.problems = append(t.res.problems, "stale: "+s)
@@ -236,28 +256,30 @@ func (t *talk) power(ctx context.Context) (at time.Time, err error) {
 	if err := t.heard(ctx); err != nil {
 		return at, err
 	}
+	t.fleet.Mark()
 	n, after := 1+t.rnd.IntN(150), time.Duration(t.rnd.Int64N(int64(2500*time.Millisecond)))
 	if t.rnd.IntN(2) == 0 {
 		t.m.cutAt(t.rnd, n)
 		after = syncsWithin
 	}
-	select {
-	case <-t.m.shelfs[0].disk.Dark():
-	case <-time.After(after):
-		t.m.shelfs[0].disk.Cut()
-	case <-ctx.Done():
-		return at, context.Cause(ctx)
+	if at, err = t.m.cut(ctx, after); err != nil {
+		return at, err
 	}
-	at = t.m.shelfs[0].disk.CutTime()
 	if err := t.m.off(t.keeping(), t.rnd.Uint64()); err != nil {
 		return at, err
 	}
 	took, err := t.again(ctx, t.m)
-	if err != nil {
+	switch {
+	case errors.Is(err, errSlow) && t.keeps != nil && t.f.sync != "always" && t.m.stay():
+		t.res.sick++
+	case err != nil:
 		return at, err
 	}
 	t.res.back = max(t.res.back, took)
-	return at, t.heard(ctx)
+	err = t.heard(ctx)
+	_, silent := t.fleet.Since()
+	t.res.silent = max(t.res.silent, silent)
+	return at, err
 }
 
 // heard waits until messages are acknowledged, and everyone has them.
