@@ -28,29 +28,30 @@ type cluster struct {
 
 // kind is what loses its power together.
 type kind struct {
-	name   string
-	short  bool // also in a short run
-	choose func() *machine
+	name    string
+	servers int  // of NATS
+	all     bool // Redis and the services too
+	short   bool // also in a short run
 }
 
-func (c *cluster) kinds() []kind {
-	some := func(n int) func() *machine {
-		return func() *machine {
-			m := &machine{}
-			for _, i := range c.rnd.Perm(len(c.nats.procs))[:n] {
-				m.procs, m.shelfs = append(m.procs, c.nats.procs[i]), append(m.shelfs, c.nats.shelfs[i])
-			}
-			return m
-		}
+var kinds = []kind{
+	{name: "of all three NATS servers", servers: 3, short: true},
+	{name: "of two of three", servers: 2},
+	{name: "of one of three", servers: 1},
+	{name: "of all three, Redis and every service", servers: 3, all: true, short: true},
+}
+
+// choose takes servers by chance.
+func (c *cluster) choose(k kind) *machine {
+	m := &machine{}
+	for _, i := range c.rnd.Perm(len(c.nats.procs))[:k.servers] {
+		m.procs, m.shelfs = append(m.procs, c.nats.procs[i]), append(m.shelfs, c.nats.shelfs[i])
 	}
-	all := &machine{shelfs: c.nats.shelfs, keeper: c.keeper}
-	all.procs = slices.Concat(c.nats.procs, []*local.Process{c.parts.Redis}, c.services.Processes())
-	return []kind{
-		{"of all three NATS servers", true, some(3)},
-		{"of two of three", false, some(2)},
-		{"of one of three", false, some(1)},
-		{"of all three, Redis and every service", true, func() *machine { return all }},
+	if k.all {
+		m.procs = slices.Concat(m.procs, []*local.Process{c.parts.Redis}, c.services.Processes())
+		m.keeper = c.keeper
 	}
+	return m
 }
 
 // groups are the processes of the services, two of each: those by themselves that write and read the log.
@@ -64,8 +65,8 @@ func groups() [][]string {
 }
 
 // startCluster starts one on empty disks.
-func (w *walk) startCluster(ctx context.Context) (c *cluster, err error) {
-	dir := filepath.Join(w.dir, w.f.sync+"-cluster")
+func (w *walk) startCluster(ctx context.Context, name string) (c *cluster, err error) {
+	dir := filepath.Join(w.dir, w.f.sync+"-"+name)
 	c = &cluster{walk: w, nats: &machine{}}
 	defer func() {
 		if err != nil {
@@ -95,8 +96,12 @@ func (w *walk) startCluster(ctx context.Context) (c *cluster, err error) {
 // close ends everything that was started.
 func (c *cluster) close() error {
 	var errs []error
-	if c.services != nil {
+	switch {
+	case c.services == nil:
+	case c.f.sync == "always":
 		errs = append(errs, c.services.Stop())
+	default:
+		c.services.Kill() // one that has just found its log set back has ended by itself
 	}
 	errs = append(errs, c.nats.close())
 	if c.parts != nil {
@@ -105,20 +110,37 @@ func (c *cluster) close() error {
 	return errors.Join(errs...)
 }
 
-// clusterTalk cuts the power of a cluster's parts while people talk.
-func (w *walk) clusterTalk(ctx context.Context) (err error) {
-	c, err := w.startCluster(ctx)
+// clusterTalk cuts the power of a cluster's parts while people talk: of one cluster, or of one after another where one is of no
+// use any more.
+func (w *walk) clusterTalk(ctx context.Context) error {
+	only := regexp.MustCompile(w.f.only)
+	list := slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return !only.MatchString(k.name) || w.f.short && !k.short })
+	if len(list) == 0 {
+		return fmt.Errorf("no cut is named like %q", w.f.only)
+	}
+	for n := 1; len(list) > 0; n++ {
+		var err error
+		if list, err = w.oneCluster(ctx, fmt.Sprintf("cluster-%d", n), list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// oneCluster does cuts of a cluster, and returns those that a new one is needed for.
+func (w *walk) oneCluster(ctx context.Context, name string, list []kind) (rest []kind, err error) {
+	c, err := w.startCluster(ctx, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
 	t, err := w.people(ctx, c.services.URL, c.services.TCP, clerkEveryCluster)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t.keeps = c.keeper
 	defer func() { err = errors.Join(err, t.fleet.Close()) }()
-	return c.cuts(ctx, t)
+	return c.cuts(ctx, t, list)
 }
 
 // settle has the disks of servers that sync now and then keep what was written before this cut. Without it no file would be
@@ -132,26 +154,25 @@ func (c *cluster) settle() {
 	}
 }
 
-// cuts does those that are asked for.
-func (c *cluster) cuts(ctx context.Context, t *talk) error {
+// cuts does them in turn, until the cluster is stuck.
+func (c *cluster) cuts(ctx context.Context, t *talk, list []kind) (rest []kind, err error) {
 	kept, stop := context.WithCancel(ctx)
 	var keeping sync.WaitGroup
 	keeping.Go(func() { c.keeper.work(kept) })
 	defer keeping.Wait()
 	defer stop()
-	only := regexp.MustCompile(c.f.only)
-	list := slices.DeleteFunc(c.kinds(), func(k kind) bool { return !only.MatchString(k.name) || c.f.short && !k.short })
-	if len(list) == 0 {
-		return fmt.Errorf("no cut is named like %q", c.f.only)
-	}
-	for _, k := range list {
+	for i, k := range list {
 		choose := func() *machine {
 			c.settle()
-			return k.choose()
+			return c.choose(k)
 		}
-		if err := t.cuts(ctx, k.name, clusterLossWithin, choose); err != nil {
-			return err
+		err := t.cuts(ctx, k.name, clusterLossWithin, choose)
+		if errors.Is(err, errStuck) {
+			return list[i+1:], nil
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
 }

@@ -21,6 +21,7 @@ type row struct {
 	lost       []time.Duration // of each message that was acknowledged and is lost: how long before the cut
 	back       time.Duration   // the longest start on what was left
 	sick       int             // starts after which NATS servers did not become healthy, of a cluster with interval
+	stuck      string          // the cut after which people did not get on, where that is not wrong
 	silent     time.Duration   // the longest time, round a cut, in which nothing was acknowledged
 	ended      []string        // services that ended by themselves
 	stale      []string        // clients that show what is lost in a place that was given again
@@ -66,6 +67,9 @@ func (r *row) tell(out io.Writer) error {
 		r.name, r.sync, r.names, r.cuts, r.acked, r.hit, len(r.lost), r.most, oldest.Milliseconds(), len(r.stale), r.back.Seconds(), len(r.problems))
 	if r.sick > 0 {
 		_, _ = fmt.Fprintf(out, "  a NATS server was not healthy within %s: %d times\n", startWithin, r.sick)
+	}
+	if r.stuck != "" {
+		_, _ = fmt.Fprintf(out, "  given up after %s, %s\n", cutWithin, r.stuck)
 	}
 	if r.silent > 0 {
 		_, _ = fmt.Fprintf(out, "  longest without an acknowledgement: %.1f s\n", r.silent.Seconds())

@@ -200,7 +200,12 @@ func (t *talk) cuts(ctx context.Context, name string, within time.Duration, choo
 	before := t.fleet.Check.AckedCount()
 	for i := range t.f.cuts {
 		t.m = choose()
-		if err := t.cut(ctx); err != nil {
+		err := t.cut(ctx)
+		if err != nil && t.mayStick() && ctx.Err() == nil {
+			t.res.stuck = fmt.Sprintf("cut %d: %v", i+1, err)
+			break
+		}
+		if err != nil {
 			t.res.problems = append(t.res.problems, fmt.Sprintf("cut %d: %v", i+1, err))
 			break
 		}
@@ -209,8 +214,18 @@ func (t *talk) cuts(ctx context.Context, name string, within time.Duration, choo
 		}
 	}
 	t.res.acked = t.fleet.Check.AckedCount() - before + len(t.res.lost)
-	return t.res.tell(t.out)
+	err := t.res.tell(t.out)
+	if err == nil && t.res.stuck != "" {
+		return errStuck
+	}
+	return err
 }
+
+// errStuck says that a cluster does not go on by itself.
+var errStuck = errors.New("it does not go on by itself")
+
+// mayStick tells whether what is left after a cut may be of no use: NATS servers that sync now and then may disagree for good.
+func (t *talk) mayStick() bool { return t.keeps != nil && t.f.sync != "always" }
 
 // talk is people on a machine.
 type talk struct {
@@ -270,7 +285,7 @@ func (t *talk) power(ctx context.Context) (at time.Time, err error) {
 	}
 	took, err := t.again(ctx, t.m)
 	switch {
-	case errors.Is(err, errSlow) && t.keeps != nil && t.f.sync != "always" && t.m.stay():
+	case errors.Is(err, errSlow) && t.mayStick() && t.m.stay():
 		t.res.sick++
 	case err != nil:
 		return at, err
