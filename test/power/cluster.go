@@ -38,7 +38,7 @@ var kinds = []kind{
 	{name: "of all three NATS servers", servers: 3, short: true},
 	{name: "of two of three", servers: 2},
 	{name: "of one of three", servers: 1},
-	{name: "of all three, Redis and every service", servers: 3, all: true, short: true},
+	{name: "of all three, Redis and every service", servers: 3, all: true},
 }
 
 // choose takes servers by chance.
