@@ -16,8 +16,8 @@ func TestParse(t *testing.T) {
 		}
 	}
 	f, err := parse([]string{"--mode", "cluster", "--short"})
-	if err != nil || f.cuts != 2 {
-		t.Errorf("parse(--mode cluster --short) = %+v, %v; want two cuts", f, err)
+	if err != nil || f.cuts != 1 {
+		t.Errorf("parse(--mode cluster --short) = %+v, %v; want one cut", f, err)
 	}
 	f, err = parse([]string{"--short"})
 	if err != nil || f.seed == 0 || f.sync != "always" || f.cuts > 4 {
