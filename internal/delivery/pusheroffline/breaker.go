@@ -10,6 +10,11 @@ import (
 const (
 	breakerWindow = 10 * time.Second // in which
 	breakerCalls  = 20               // calls at least, half of which failed, open it
+
+	// Where few are sent, failed calls without a good one between open it too: so many, over so long. A connection that
+	// is cut fails many in a moment, and is no reason.
+	breakerRow  = 3
+	breakerSpan = 2 * time.Second
 )
 
 // breaker leaves a vendor alone for a while when it fails or refuses our set-up. Then one call goes through, whose
@@ -25,6 +30,8 @@ type breaker struct {
 	began   time.Time     // of the window
 	calls   int
 	failed  int
+	row     int       // failed calls since the last good one
+	since   time.Time // the first of them
 }
 
 func newBreaker(pause time.Duration, notify func(open bool)) *breaker {
@@ -76,10 +83,21 @@ func (b *breaker) leave(failed bool) {
 	case b.probing:
 		b.close()
 	case failed:
+		if b.row++; b.row == 1 {
+			b.since = time.Now()
+		}
 		b.count(1)
 	default:
+		b.row = 0
 		b.count(0)
 	}
+}
+
+// isOpen reports whether the vendor is left alone now, or tried by a single call.
+func (b *breaker) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.until.IsZero()
 }
 
 // give says that no call was made after all.
@@ -106,7 +124,8 @@ func (b *breaker) count(failed int) {
 	}
 	b.calls++
 	b.failed += failed
-	if b.until.IsZero() && b.calls >= breakerCalls && 2*b.failed >= b.calls {
+	many := b.calls >= breakerCalls && 2*b.failed >= b.calls
+	if b.until.IsZero() && (many || b.row >= breakerRow && time.Since(b.since) >= breakerSpan) {
 		b.open(b.pause)
 	}
 }
@@ -114,7 +133,7 @@ func (b *breaker) count(failed int) {
 // open and close need b.mu.
 func (b *breaker) open(d time.Duration) {
 	b.until, b.probing = time.Now().Add(d), false
-	b.calls, b.failed = 0, 0
+	b.calls, b.failed, b.row = 0, 0, 0
 	b.notify(true)
 	b.tell()
 }

@@ -69,6 +69,37 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
+// A vendor that is down opens it also where a notification comes now and then, and one cut of a busy connection does not.
+func TestBreakerOfTheQuiet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		open := false
+		b := newBreaker(time.Second, func(yes bool) { open = yes })
+		for range breakerRow + 2 {
+			b.leave(true)
+		}
+		if open {
+			t.Fatal("open after failures of one moment")
+		}
+		time.Sleep(breakerSpan)
+		b.leave(false)
+		b.leave(true)
+		if open {
+			t.Fatal("open, with a good call among the last")
+		}
+		time.Sleep(time.Minute)
+		b.leave(true)
+		if open {
+			t.Fatal("open after two")
+		}
+		time.Sleep(time.Minute)
+		b.leave(true)
+		if !open || !b.isOpen() {
+			t.Fatal("closed after three in a row, a minute apart")
+		}
+	})
+}
+
 func TestBreakerEndsWithContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +227,21 @@ func TestMisconfigured(t *testing.T) {
 	}
 	if !strings.Contains(w.log.String(), "refuses our set-up") {
 		t.Errorf("the operator was not told:\n%s", w.log)
+	}
+}
+
+// A vendor that is down for longer than the tries of a notification last costs it none, also where it is the only one.
+func TestOutageOfTheQuiet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *pusheroffline.Config) { c.Tries = 8 }) // with pauses by chance, more than 2 s together
+	ann := w.device(t, "ann", providerAPNs)
+	w.apns.Script(ann, slices.Repeat([]vendortest.Answer{{Status: 503, Reason: "ServiceUnavailable"}}, 12)...)
+	w.publish(t, "t1", to(w.text(), "ann"))
+	eventually(t, "an answer that counts", func() bool {
+		return w.metric(t, "outcomes_total", "accepted")+w.metric(t, "parked_total") == 1
+	})
+	if requests, parked := len(w.apns.For(ann)), w.metric(t, "parked_total"); requests != 13 || parked != 0 {
+		t.Errorf("%d requests, %v given up; want 13, 0", requests, parked)
 	}
 }
 

@@ -52,25 +52,38 @@ func (v *vendor) consumer() backbone.Consumer {
 	}
 }
 
-// handle sends one notification. While the breaker is open it waits, as do all its like: the task keeps its place.
+// handle sends one notification. While the breaker is open it waits, as do all its like: the task keeps its place, and
+// the tries of the vendor meanwhile are none of its own. So an outage gives nothing up before its time.
 func (v *vendor) handle(ctx context.Context, t backbone.Task) backbone.Verdict {
 	task := &flowv1.VendorTask{}
 	if err := proto.Unmarshal(t.Data, task); err != nil {
 		return backbone.Park(fmt.Errorf("no vendor task: %w", err))
 	}
-	if err := v.breaker.enter(ctx); err != nil {
-		return backbone.RetryAfter(0, err)
+	for {
+		if err := v.breaker.enter(ctx); err != nil {
+			return backbone.RetryAfter(0, err)
+		}
+		token, verdict, ok := v.ready(ctx, t, task)
+		if !ok {
+			v.breaker.give()
+			return verdict
+		}
+		o := v.send(ctx, t, task, token)
+		verdict = v.judge(ctx, t, task, token, o)
+		timed := o.Class == vendorapi.Throttled || o.Class == vendorapi.AuthExpired // says itself when to come again
+		if verdict.Act != backbone.ActRetry || timed || !v.breaker.isOpen() {
+			return verdict
+		}
 	}
-	token, verdict, ok := v.ready(ctx, t, task)
-	if !ok {
-		v.breaker.give()
-		return verdict
-	}
+}
+
+// send asks the vendor once, and tells the breaker.
+func (v *vendor) send(ctx context.Context, t backbone.Task, task *flowv1.VendorTask, token store.PushToken) vendorapi.Outcome {
 	began := time.Now()
 	o := v.adapter.Send(ctx, []vendorapi.Item{item(v.name, token, task)})[0]
 	if ctx.Err() != nil && o.Class == vendorapi.Transient {
 		v.breaker.give()
-		return backbone.RetryAfter(0, ctx.Err())
+		return o
 	}
 	v.s.m.took.WithLabelValues(v.name).Observe(time.Since(began).Seconds())
 	v.s.m.outcomes.WithLabelValues(v.name, o.Class.String()).Inc()
@@ -80,7 +93,7 @@ func (v *vendor) handle(ctx context.Context, t backbone.Task) backbone.Verdict {
 	if o.Class == vendorapi.Accepted && !t.Stored.IsZero() {
 		v.s.m.age.WithLabelValues(v.name).Observe(time.Since(t.Stored).Seconds())
 	}
-	return v.judge(ctx, t, task, token, o)
+	return o
 }
 
 // ready returns the device's token as it is now. Without one, or too late, the task is over.
