@@ -95,6 +95,7 @@ func testQueue(t *testing.T, open Opener) {
 		{"shared by instances", testQueueShared},
 		{"in flight", testQueueInFlight},
 		{"unusable consumer", testQueueUnusable},
+		{"ended before it began", testQueueEnded},
 	}
 	for _, name := range []backbone.QueueName{backbone.PushOnline, backbone.PushOffline, backbone.Events} {
 		t.Run(string(name), func(t *testing.T) {
@@ -289,6 +290,15 @@ func testQueueInFlight(t *testing.T, q backbone.Queue) {
 		publish(t, q, strconv.Itoa(i), "", "x")
 	}
 	eventually(t, "all at a time", func() bool { return len(w.tasks()) == n })
+}
+
+func testQueueEnded(t *testing.T, q backbone.Queue) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	handle := func(context.Context, backbone.Task) backbone.Verdict { return backbone.Done() }
+	if err := q.Consume(ctx, backbone.Consumer{Name: "c", Handle: handle}); err != nil {
+		t.Errorf("Consume with a context that has ended = %v; want nil", err)
+	}
 }
 
 func testQueueUnusable(t *testing.T, q backbone.Queue) {

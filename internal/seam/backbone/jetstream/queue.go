@@ -54,7 +54,10 @@ func (q *queue) Consume(ctx context.Context, c backbone.Consumer) error {
 		return err
 	}
 	s, err := q.b.js.Stream(ctx, q.name.Stream())
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return fmt.Errorf("consume %s: %w", q.name, err)
 	}
 	w := &worker{q: q, c: c, s: s}
