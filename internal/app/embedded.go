@@ -48,7 +48,7 @@ func openEmbedded(cfg *Config, log *slog.Logger) (*seams, error) {
 			profiles: db.Profiles(), relations: db.Relations(), groups: db.Groups(), members: db.Members(),
 			cursors: db.Cursors(), log: db.Log(), reader: db.Reader(), tokens: db.PushTokens(),
 		},
-		watch: network.Watch, depths: server.Depths,
+		watch: network.Watch, depths: server.Depths, free: server.Free,
 		parts: []lifecycle.Part{
 			{Name: databasePart, Run: func(ctx context.Context, ready func()) error {
 				ready()

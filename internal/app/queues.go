@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"math"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -52,5 +53,17 @@ func ownMetrics(reg prometheus.Registerer, status *lifecycle.Status) {
 			return 0
 		}
 		return 1
+	}))
+}
+
+// diskMetric shows how much room is left for the log and the database; no number where the system does not tell.
+func diskMetric(reg prometheus.Registerer, free func() (part float64, ok bool)) {
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "oceanchat_disk_free_ratio", Help: "Part of the data directory's disk that is free; one process only.",
+	}, func() float64 {
+		if part, ok := free(); ok {
+			return part
+		}
+		return math.NaN()
 	}))
 }

@@ -28,6 +28,7 @@ type seams struct {
 
 	watch  func(*calls.Observer)                  // lets it see every call that is served here
 	depths func(context.Context) []backbone.Depth // of the queues; nil: other processes show them
+	free   func() (part float64, ok bool)         // of the data directory's disk; nil: there is none
 
 	parts    []lifecycle.Part // have to run for the seams to work
 	entrance *lifecycle.Part  // of calls from other processes: opens behind the services, and closes before them

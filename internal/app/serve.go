@@ -81,6 +81,9 @@ func assemble(cfg *Config, chosen plan, log *slog.Logger, reg *prometheus.Regist
 	if s.depths != nil {
 		reg.MustRegister(newQueues(s.depths))
 	}
+	if s.free != nil {
+		diskMetric(reg, s.free)
+	}
 	status := &lifecycle.Status{}
 	ownMetrics(reg, status)
 	for _, c := range s.checks {

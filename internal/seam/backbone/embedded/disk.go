@@ -18,6 +18,15 @@ func outOfSpace(err error) bool {
 	return false
 }
 
+// Free returns which part of the data directory's disk is free, where the system tells.
+func (s *Server) Free() (part float64, ok bool) {
+	free, total, ok := diskSpace(s.dir)
+	if !ok || total <= 0 {
+		return 0, false
+	}
+	return float64(free) / float64(total), true
+}
+
 // trialSize is more than a batch with all that JetStream writes beside it.
 const trialSize = 1 << 20
 
