@@ -48,7 +48,7 @@ func known(all map[string]metric, series string) (metric, bool) {
 		}
 	}
 	// Those that every Go program has.
-	if slices.Contains([]string{"up", "process_cpu_seconds_total", "process_resident_memory_bytes", "go_goroutines"}, series) {
+	if slices.Contains([]string{"up", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds", "go_goroutines"}, series) {
 		return metric{}, true
 	}
 	return metric{}, false
