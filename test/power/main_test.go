@@ -35,7 +35,7 @@ func TestRow(t *testing.T) {
 	if err := r.tell(&out); err != nil {
 		t.Errorf("tell = %v; want nil", err)
 	}
-	if want := "| now and then | interval | journal | 3 | 100 | 1 | 2 | 2 | 900 | 0 | 0.2 | 0 |\n"; out.String() != want {
+	if want := "| now and then | interval | journal | 3 | 100 | 1 | 2 | 2 | 900 | 0.2 | 0 |\n"; out.String() != want {
 		t.Errorf("tell wrote %q; want %q", out.String(), want)
 	}
 	r.count([]fleet.Loss{{Acked: cut.Add(-time.Minute)}}, cut)

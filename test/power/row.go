@@ -24,11 +24,10 @@ type row struct {
 	stuck      string          // the cut after which people did not get on, where that is not wrong
 	silent     time.Duration   // the longest time, round a cut, in which nothing was acknowledged
 	ended      []string        // services that ended by themselves
-	stale      []string        // clients that show what is lost in a place that was given again
 	problems   []string
 }
 
-const head = "| the power is cut | `log.sync` | names | cuts | acknowledged | cuts that lost some | lost | most at once | oldest lost, ms before the cut | clients that still show some | longest start after it, s | wrong |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+const head = "| the power is cut | `log.sync` | names | cuts | acknowledged | cuts that lost some | lost | most at once | oldest lost, ms before the cut | longest start after it, s | wrong |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
 
 // count notes what a cut has lost.
 func (r *row) count(lost []fleet.Loss, cut time.Time) {
@@ -63,8 +62,8 @@ func (r *row) tell(out io.Writer) error {
 	if len(r.lost) > 0 {
 		oldest = max(0, slices.Max(r.lost)) // an acknowledgement may come when the power has gone
 	}
-	_, _ = fmt.Fprintf(out, "| %s | %s | %s | %d | %d | %d | %d | %d | %d | %d | %.1f | %d |\n",
-		r.name, r.sync, r.names, r.cuts, r.acked, r.hit, len(r.lost), r.most, oldest.Milliseconds(), len(r.stale), r.back.Seconds(), len(r.problems))
+	_, _ = fmt.Fprintf(out, "| %s | %s | %s | %d | %d | %d | %d | %d | %d | %.1f | %d |\n",
+		r.name, r.sync, r.names, r.cuts, r.acked, r.hit, len(r.lost), r.most, oldest.Milliseconds(), r.back.Seconds(), len(r.problems))
 	if r.sick > 0 {
 		_, _ = fmt.Fprintf(out, "  a NATS server was not healthy within %s: %d times\n", startWithin, r.sick)
 	}
@@ -76,9 +75,6 @@ func (r *row) tell(out io.Writer) error {
 	}
 	for _, s := range r.ended {
 		_, _ = fmt.Fprintln(out, "  ended by itself and was started anew:", s)
-	}
-	for _, s := range r.stale {
-		_, _ = fmt.Fprintln(out, "  stale:", s)
 	}
 	for _, p := range r.problems {
 		_, _ = fmt.Fprintln(out, "  WRONG:", p)
