@@ -12,6 +12,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone/jetstream"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate/redis"
+	"github.com/oceanchat/oceanchat/internal/seam/store/counted"
 	"github.com/oceanchat/oceanchat/internal/seam/store/mongo"
 )
 
@@ -23,7 +24,7 @@ const (
 
 // openCluster opens what the chosen targets need of the seams' cluster side. Nothing is reached before the parts run;
 // they wait for servers that are not there yet, and say so.
-func openCluster(cfg *Config, chosen plan, doors *netdoor.Set, log *slog.Logger) (*seams, error) {
+func openCluster(cfg *Config, chosen plan, doors *netdoor.Set, meter *counted.Meter, log *slog.Logger) (*seams, error) {
 	s := &seams{partitions: cfg.Log.partitions(true)}
 	log = log.With(obs.Process, chosen.String())
 	js, err := jetstream.Dial(cfg.NATS.servers(), "oceanchat-"+chosen.String(), jetstream.Config{
@@ -47,7 +48,7 @@ func openCluster(cfg *Config, chosen plan, doors *netdoor.Set, log *slog.Logger)
 		}
 	}
 	if chosen.uses(database) {
-		s.addMongo(cfg, chosen, log)
+		s.addMongo(cfg, chosen, meter, log)
 	}
 	return s, nil
 }
@@ -72,7 +73,7 @@ func (s *seams) addRedis(cfg *Config, log *slog.Logger) error {
 }
 
 // addMongo adds the database. Its part waits until MongoDB answers; what only an operator can mend ends it.
-func (s *seams) addMongo(cfg *Config, chosen plan, log *slog.Logger) {
+func (s *seams) addMongo(cfg *Config, chosen plan, meter *counted.Meter, log *slog.Logger) {
 	var opened atomic.Pointer[mongo.DB]
 	if chosen.needsDatabase() {
 		s.checks = append(s.checks, check{databasePart, func(ctx context.Context) error {
@@ -100,7 +101,7 @@ func (s *seams) addMongo(cfg *Config, chosen plan, log *slog.Logger) {
 			accounts: db.Accounts(), sessions: db.Sessions(), outbox: db.Outbox(), keys: db.Keys(),
 			profiles: db.Profiles(), relations: db.Relations(), groups: db.Groups(), members: db.Members(),
 			cursors: db.Cursors(), log: db.Log(), reader: db.Reader(), tokens: db.PushTokens(),
-		}
+		}.counted(meter)
 		ready()
 		<-ctx.Done()
 		return db.Close()

@@ -12,6 +12,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/seam/backbone/embedded"
 	"github.com/oceanchat/oceanchat/internal/seam/calls/inproc"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate/memory"
+	"github.com/oceanchat/oceanchat/internal/seam/store/counted"
 	"github.com/oceanchat/oceanchat/internal/seam/store/sqlite"
 )
 
@@ -23,7 +24,7 @@ const (
 )
 
 // openEmbedded opens the seams' embedded side: everything in this process.
-func openEmbedded(cfg *Config, log *slog.Logger) (*seams, error) {
+func openEmbedded(cfg *Config, meter *counted.Meter, log *slog.Logger) (*seams, error) {
 	partitions := cfg.Log.partitions(false)
 	db, err := sqlite.Open(filepath.Join(cfg.DataDir, databaseFile))
 	if err != nil {
@@ -47,7 +48,7 @@ func openEmbedded(cfg *Config, log *slog.Logger) (*seams, error) {
 			accounts: db.Accounts(), sessions: db.Sessions(), outbox: db.Outbox(), keys: db.Keys(),
 			profiles: db.Profiles(), relations: db.Relations(), groups: db.Groups(), members: db.Members(),
 			cursors: db.Cursors(), log: db.Log(), reader: db.Reader(), tokens: db.PushTokens(),
-		},
+		}.counted(meter),
 		watch: network.Watch, depths: server.Depths, free: server.Free,
 		parts: []lifecycle.Part{
 			{Name: databasePart, Run: func(ctx context.Context, ready func()) error {

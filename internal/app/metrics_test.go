@@ -86,7 +86,7 @@ func TestMetricsPage(t *testing.T) {
 // boundedLabels are labels whose values come from the program and not from clients.
 var boundedLabels = []string{
 	"by", "cause", "code", "door", "kind", "method", "outcome", "partition", "queue", "reader", "reason", "result", "route",
-	"service", "status", "vendor", "version", "what",
+	"service", "status", "store", "vendor", "version", "what",
 }
 
 type metric struct {

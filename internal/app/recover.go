@@ -77,7 +77,7 @@ func keepEmbedded(cfg *Config, log *slog.Logger) (*keeping, func(), error) {
 	if noted, err := notedPartitions(cfg.DataDir); err == nil && noted > 0 {
 		of = noted
 	}
-	s, err := openEmbedded(cfg, log)
+	s, err := openEmbedded(cfg, nil, log)
 	if err != nil {
 		unlock()
 		return nil, nil, err
@@ -97,7 +97,7 @@ func keepCluster(cfg *Config, log *slog.Logger) (*keeping, func(), error) {
 		return nil, nil, err
 	}
 	s := &seams{}
-	s.addMongo(cfg, plan{}, log)
+	s.addMongo(cfg, plan{}, nil, log)
 	k := &keeping{
 		parts: append(s.parts, lifecycle.Part{Name: backbonePart, Run: js.Run}),
 		log:   func() store.Log { return s.stores.log },

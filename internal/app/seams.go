@@ -8,6 +8,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
 	"github.com/oceanchat/oceanchat/internal/seam/faststate"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
+	"github.com/oceanchat/oceanchat/internal/seam/store/counted"
 )
 
 // seams is what services are plugged into: one implementation of each seam. What comes with parts is there when these
@@ -55,4 +56,16 @@ type stores struct {
 	log       store.Log
 	reader    store.Reader
 	tokens    store.PushTokens
+}
+
+// counted returns stores that m counts; nil counts nothing.
+func (s stores) counted(m *counted.Meter) stores {
+	if m == nil {
+		return s
+	}
+	return stores{
+		accounts: m.Accounts(s.accounts), sessions: m.Sessions(s.sessions), outbox: m.Outbox(s.outbox), keys: m.Keys(s.keys),
+		profiles: m.Profiles(s.profiles), relations: m.Relations(s.relations), groups: m.Groups(s.groups), members: m.Members(s.members),
+		cursors: m.Cursors(s.cursors), log: m.Log(s.log), reader: m.Reader(s.reader), tokens: m.PushTokens(s.tokens),
+	}
 }

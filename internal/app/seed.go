@@ -36,7 +36,7 @@ func openSeeding(ctx context.Context, d dev.Data, log *slog.Logger, use func(con
 	}
 	defer unlock()
 	reg := obs.NewRegistry()
-	s, err := openSeams(cfg, chosen, netdoor.NewSet(netdoor.Trust{}, log, reg), log)
+	s, err := openSeams(cfg, chosen, netdoor.NewSet(netdoor.Trust{}, log, reg), nil, log)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
 	"github.com/oceanchat/oceanchat/internal/seam/calls"
+	"github.com/oceanchat/oceanchat/internal/seam/store/counted"
 )
 
 // serve runs the chosen targets in this process until ctx ends.
@@ -70,7 +71,7 @@ func assemble(cfg *Config, chosen plan, log *slog.Logger, reg *prometheus.Regist
 		return nil, nil, err
 	}
 	doors := netdoor.NewSet(trust, log, reg)
-	s, err := openSeams(cfg, chosen, doors, log)
+	s, err := openSeams(cfg, chosen, doors, counted.New(reg), log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -108,11 +109,11 @@ func (h *hall) addJourneys() *journey.Desk {
 	return desk
 }
 
-func openSeams(cfg *Config, chosen plan, doors *netdoor.Set, log *slog.Logger) (*seams, error) {
+func openSeams(cfg *Config, chosen plan, doors *netdoor.Set, meter *counted.Meter, log *slog.Logger) (*seams, error) {
 	if chosen.cluster {
-		return openCluster(cfg, chosen, doors, log)
+		return openCluster(cfg, chosen, doors, meter, log)
 	}
-	return openEmbedded(cfg, log)
+	return openEmbedded(cfg, meter, log)
 }
 
 // announce says where to go.
