@@ -58,6 +58,9 @@ type event struct {
 }
 
 // refusal is an error that the server answered.
-type refusal struct{ reason, body string }
+type refusal struct {
+	reason, body string
+	retryAfter   uint64 // ms; 0: it does not say
+}
 
 func (r *refusal) Error() string { return fmt.Sprintf("refused: %s: %.300q", r.reason, r.body) }

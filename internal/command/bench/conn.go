@@ -44,6 +44,11 @@ type conn struct {
 
 // dial opens a connection and connects as a at url. buffer is the size of its read buffer.
 func dial(ctx context.Context, url string, wire codec, a account, buffer int) (*conn, error) {
+	return dialSince(ctx, url, wire, a, buffer, "", nil)
+}
+
+// dialSince is dial for a client that has seen everything up to a sync token, and wants the answer unless into is nil.
+func dialSince(ctx context.Context, url string, wire codec, a account, buffer int, since string, into proto.Message) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	d := ws.Dialer{Protocols: []string{wire.protocol()}, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12}, ReadBufferSize: 1024, WriteBufferSize: 1024}
@@ -58,9 +63,9 @@ func dial(ctx context.Context, url string, wire codec, a account, buffer int) (*
 	}
 	c.br = bufio.NewReaderSize(r, buffer)
 	err = c.call(ctx, "connect", &wirev1.ConnectRequest{
-		Token: a.AccessToken, DeviceId: a.DeviceID, Acks: true,
+		Token: a.AccessToken, DeviceId: a.DeviceID, SyncToken: since, Acks: true,
 		Platform: authv1.Platform(authv1.Platform_value["PLATFORM_"+strings.ToUpper(a.Platform)]),
-	}, nil)
+	}, into)
 	if err != nil {
 		c.close()
 		return nil, err
@@ -96,7 +101,7 @@ func (c *conn) call(ctx context.Context, method string, params, into proto.Messa
 			c.got.Store(e.n)
 		case e.kind != answer || e.id != c.next:
 		case e.refused:
-			return fmt.Errorf("%s: %w", method, &refusal{e.reason, string(e.body)})
+			return fmt.Errorf("%s: %w", method, &refusal{e.reason, string(e.body), e.retryAfter})
 		case into != nil:
 			return c.wire.result(e, into)
 		default:

@@ -209,9 +209,9 @@ func (r *report) writeStorm(s *strings.Builder) {
 		return
 	}
 	row := r.Storm
-	table(s, "storm: come back", "at a time", "all back after", "connects/s", "since the break p50 / p99, ms", "each p50 / p99, ms", "CPU-µs a connect", "disk p50 / p99, ms")
+	table(s, "storm: come back", "at a time", "all back after", "connects/s", "since the break p50 / p99, ms", "each p50 / p99, ms", "CPU-µs a connect", "calls to the database a connect (most)", "disk p50 / p99, ms")
 	cells(s, thousands(row.Connections), fmt.Sprint(row.AtATime), known(row.Took > 0, fmt.Sprintf("%.2f s", row.Took.Seconds())), perSecond(row.Connections, row.Took),
-		row.Since.two(), row.Each.two(), known(row.ConnectCPU > 0, fmt.Sprintf("%.0f", row.ConnectCPU)), row.Disk.two())
+		row.Since.two(), row.Each.two(), known(row.ConnectCPU > 0, fmt.Sprintf("%.0f", row.ConnectCPU)), row.Database.String(), row.Disk.two())
 }
 
 func perSecond(n int, d time.Duration) string {

@@ -10,8 +10,9 @@ import (
 )
 
 func full() *report {
+	cost := &databaseCost{By: map[string]float64{"x": 1}}
 	r := &report{
-		Taken: "today", Start: &startRow{}, Idle: &idleRow{}, Storm: &stormRow{}, Stay: &stayRow{Waves: []wave{{Lost: 1}}, Failed: map[string]int{"x": 1}}, History: &historyRow{First: percentiles{Count: 1}}, Seeding: &seeding{},
+		Taken: "today", Start: &startRow{}, Idle: &idleRow{}, Storm: &stormRow{Database: cost}, Stay: &stayRow{Waves: []wave{{Lost: 1, Database: cost}}, Failed: map[string]int{"x": 1}}, History: &historyRow{First: percentiles{Count: 1}}, Seeding: &seeding{},
 		Cluster: &measuredCluster{Mongo: standIn},
 		Messages: []messageRow{
 			{Scenario: "pairs", Rate: 1000, Sync: "always", Server: &serverCost{Parts: []partCost{{Part: "mongo"}}}},
@@ -128,7 +129,7 @@ func TestNotMeasured(t *testing.T) {
 			"| 100 | – | –; – | – | – | – | – | – | – | – | – | – | – | – | **7 ≠ 7 ≠ could not be read ≠ 7** | 0, –, – |",
 		},
 		{"idle elsewhere", report{Idle: &idleRow{Connections: 9, Connecting: 1e9}}, "| 9 | 0 | – | – | –, – | – | 9 | – | – |"},
-		{"storm that failed", report{Storm: &stormRow{Connections: 9, AtATime: 40}}, "| 9 | 40 | – | – | – | – | – | – |"},
+		{"storm that failed", report{Storm: &stormRow{Connections: 9, AtATime: 40}}, "| 9 | 40 | – | – | – | – | – | – | – |"},
 		{"history elsewhere", report{History: &historyRow{Rate: 5, Again: percentiles{1, 1e6, 2e6, 3e6, 3e6}}}, "| 5 a second | 1 | 1.00 / 2.00 / 3.00 | – | – |"},
 		{"no start", report{Start: &startRow{Binary: 1 << 20}}, "| disk p50 / p99, ms | – |"},
 	}

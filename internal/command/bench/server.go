@@ -203,13 +203,20 @@ func (s *server) profile(ctx context.Context, d time.Duration, path string) erro
 
 // addMetrics adds the metrics of a process to sums.
 func addMetrics(sums map[string]float64, text string) error {
+	return eachMetric(text, func(name, _ string, v float64) { sums[name] += v })
+}
+
+// eachMetric calls do with every value of a page of metrics.
+func eachMetric(text string, do func(name, labels string, v float64)) error {
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "#") || strings.TrimSpace(line) == "" {
 			continue
 		}
 		name, rest, _ := strings.Cut(line, " ")
+		labels := ""
 		if before, _, labelled := strings.Cut(line, "{"); labelled {
-			name, rest = before, line[strings.LastIndexByte(line, '}')+1:]
+			end := strings.LastIndexByte(line, '}')
+			name, labels, rest = before, line[len(before):end+1], line[end+1:]
 		}
 		fields := strings.Fields(rest)
 		if len(fields) == 0 {
@@ -219,7 +226,7 @@ func addMetrics(sums map[string]float64, text string) error {
 		if err != nil {
 			return fmt.Errorf("metric line %q: %w", line, err)
 		}
-		sums[name] += v
+		do(name, labels, v)
 	}
 	return nil
 }

@@ -1,16 +1,14 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,7 +18,7 @@ import (
 const (
 	backoffUnit = 500 * time.Millisecond
 	backoffMost = 20 * time.Second
-	probeEvery  = 100 * time.Millisecond
+	countEvery  = 2 * time.Second
 	causesMost  = 10 // kinds of failed attempts that are told apart
 )
 
@@ -31,12 +29,16 @@ type stayRow struct {
 	Entering    time.Duration  `json:"enteringNs"` // until all were connected first
 	Waves       []wave         `json:"waves"`
 	Failed      map[string]int `json:"failedAttempts"` // by cause
-	Missing     int            `json:"missing"`        // at the end
+	Unadvised   int            `json:"failedAttemptsWithoutRetryAfter"`
+	Missing     int            `json:"missing"`  // at the end
+	Resyncs     int            `json:"resyncs"`  // connections that were told to begin anew
+	Unsynced    int            `json:"unsynced"` // that were let in and could synchronise only later
 	// A message each 100 ms over REST, one under way at a time, as long as somebody is missing, and while nobody is.
 	Sends       percentiles `json:"sends"`
 	Quiet       percentiles `json:"quietSends"`
 	SendsFailed int         `json:"sendsFailed"`
 	QuietFailed int         `json:"quietSendsFailed"`
+	Account     stayAccount `json:"account"`
 	Error       string      `json:"error,omitempty"`
 }
 
@@ -45,13 +47,19 @@ type wave struct {
 	At     time.Duration `json:"atNs"` // from when all were connected first
 	Lost   int           `json:"lost"`
 	Took   time.Duration `json:"tookNs"` // negative: not all were back at the end
-	Outage percentiles   `json:"outage"` // of each connection, from its loss to the answer of connect
+	Outage percentiles   `json:"outage"` // of each connection, from its loss until it is connected and in sync
+
+	Database *databaseCost `json:"database,omitempty"`
 }
 
 // stayers are the connections and what is counted of them.
 type stayers struct {
 	*bench
-	at doors
+	at    doors
+	watch watch // of the servers' metrics; may be none
+
+	seen []stayer       // by connection; of its goroutine, until all have ended
+	wg   sync.WaitGroup // of all goroutines
 
 	mu      sync.Mutex // guards what follows
 	begun   time.Time  // when all were connected first; set once, before anything reads it
@@ -59,58 +67,72 @@ type stayers struct {
 	since   time.Time // of the wave
 	lost    int
 	outages []time.Duration
+	counted databaseCount // the last time that nobody was missing
 	row     *stayRow
 }
 
 func (b *bench) stay(ctx context.Context) {
 	row := &stayRow{Connections: b.stormConns, Failed: map[string]int{}}
 	row.Error = b.report.fail("stay", b.at(ctx, b.syncs[0], b.stormConns, func(ctx context.Context, p place) error {
-		return (&stayers{bench: b, at: p.doors, row: row}).run(ctx)
+		return (&stayers{bench: b, at: p.doors, watch: p.watched(), row: row}).run(ctx)
 	}))
 	b.report.Stay = row
 }
 
 func (s *stayers) run(ctx context.Context) error {
 	b, row := s.bench, s.row
-	ctx, stop := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	living, stop := context.WithCancel(ctx)
+	defer s.wg.Wait()
 	defer stop()
 	begun := time.Now()
-	first := make([]*conn, b.stormConns)
-	err := inParallel(ctx, dialing, len(first), func(ctx context.Context, i int) (err error) {
-		if i%1000 == 999 {
-			b.progress.say("stay: %d of %d connected", i+1, len(first))
+	s.seen = make([]stayer, b.stormConns)
+	var entered atomic.Int64
+	err := inParallel(ctx, dialing, b.stormConns, func(ctx context.Context, i int) error {
+		c, err := s.connect(ctx, i, 0)
+		if err != nil {
+			return err
 		}
-		first[i], err = dial(ctx, s.at.socket(i), b.wire, b.accounts.all[i], crowdBuffer)
-		return err
+		s.wg.Go(func() { s.live(living, i, c) }) // at once: who answers no ping is taken for dead
+		if n := entered.Add(1); n%1000 == 0 {
+			b.progress.say("stay: %d of %d connected", n, b.stormConns)
+		}
+		return nil
 	})
+	if err != nil {
+		return err
+	}
 	row.Entering = time.Since(begun)
 	s.mu.Lock()
 	s.begun = time.Now()
 	s.mu.Unlock()
-	for i, c := range first {
-		if c == nil {
-			continue
-		}
-		if err != nil {
-			c.close()
-			continue
-		}
-		wg.Go(func() { s.live(ctx, i, c) })
+	b.progress.say("stay: all %d connected, for %v", b.stormConns, b.duration)
+	s.wg.Go(func() { s.count(living) })
+	sent := s.probe(living)
+	err = s.end()
+	stop()
+	s.wg.Wait()
+	if ctx.Err() != nil {
+		return err // who was interrupted has no account
 	}
-	if err != nil {
-		return err
-	}
-	b.progress.say("stay: all %d connected, for %v", len(first), b.duration)
-	s.probe(ctx)
+	return errors.Join(err, s.judge(ctx, sent))
+}
+
+// end notes who is missing.
+func (s *stayers) end() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	row := s.row
 	if row.Missing = s.down; row.Missing > 0 {
 		s.endWave(-1)
 		return fmt.Errorf("%d of %d connections were not back at the end", row.Missing, row.Connections)
 	}
 	return nil
+}
+
+func (s *stayers) tally(n *int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*n++
 }
 
 // live keeps connection i until ctx ends.
@@ -119,7 +141,10 @@ func (s *stayers) live(ctx context.Context, i int, c *conn) {
 		closes := context.AfterFunc(ctx, c.close)
 		var err error
 		for err == nil {
-			_, err = c.read()
+			var frame []byte
+			if frame, err = c.read(); err == nil {
+				err = s.seen[i].hear(c, frame)
+			}
 		}
 		closes()
 		c.close()
@@ -135,27 +160,42 @@ func (s *stayers) live(ctx context.Context, i int, c *conn) {
 	}
 }
 
-// again connects, at another gateway with each attempt where there are several; nil when ctx ended.
+// again connects, at another gateway with each attempt where there are several, and not before a refusal allows; nil when
+// ctx ended.
 func (s *stayers) again(ctx context.Context, i int) *conn {
+	var floor time.Duration
 	for try := 0; ; try++ {
-		if pause(ctx, rand.N(min(backoffMost, backoffUnit<<min(try, 10)))) != nil { //nolint:gosec // to spread clients, no secret
+		if pause(ctx, floor+rand.N(min(backoffMost, backoffUnit<<min(try, 10)))) != nil { //nolint:gosec // to spread clients, no secret
 			return nil
 		}
-		c, err := dial(ctx, s.at.socket(i+try), s.wire, s.accounts.all[i], crowdBuffer)
+		c, err := s.connect(ctx, i, try)
 		if err == nil {
 			return c
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.mu.Lock()
-		if cause := causeOf(err); len(s.row.Failed) < causesMost || s.row.Failed[cause] > 0 {
-			s.row.Failed[cause]++
-		} else {
-			s.row.Failed["others"]++
-		}
-		s.mu.Unlock()
+		floor = s.failed(err)
 	}
+}
+
+// failed notes an attempt that failed, and returns how long the server asks to wait.
+func (s *stayers) failed(err error) (floor time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var no *refusal
+	if errors.As(err, &no) {
+		floor = time.Duration(no.retryAfter) * time.Millisecond
+		if floor == 0 {
+			s.row.Unadvised++
+		}
+	}
+	cause := causeOf(err)
+	if len(s.row.Failed) >= causesMost && s.row.Failed[cause] == 0 {
+		cause = "others"
+	}
+	s.row.Failed[cause]++
+	return floor
 }
 
 // causeOf names a failed attempt in few words.
@@ -192,49 +232,42 @@ func (s *stayers) back(outage time.Duration) {
 	s.outages = append(s.outages, outage)
 	if s.down == 0 {
 		s.endWave(time.Since(s.since))
+		n, before := len(s.row.Waves)-1, s.counted
+		s.wg.Go(func() { s.charge(n, before) })
 	}
+}
+
+// count notes what the servers have counted while nobody is missing, so that a wave is charged for itself only.
+func (s *stayers) count(ctx context.Context) {
+	for {
+		n := s.watch.database()
+		s.mu.Lock()
+		if s.down == 0 {
+			s.counted = n
+		}
+		s.mu.Unlock()
+		if pause(ctx, countEvery) != nil {
+			return
+		}
+	}
+}
+
+// charge notes what wave n cost the database.
+func (s *stayers) charge(n int, before databaseCount) {
+	cost := s.watch.database().since(before)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.row.Waves[n].Database = cost
 }
 
 // endWave is called with mu held.
 func (s *stayers) endWave(took time.Duration) {
-	w := wave{At: s.since.Sub(s.begun), Lost: s.lost, Took: took, Outage: percentilesOf(s.outages)}
+	w := wave{Lost: s.lost, Took: took, Outage: percentilesOf(s.outages)}
+	if !s.begun.IsZero() { // else some were lost while others came first
+		w.At = s.since.Sub(s.begun)
+	}
 	s.row.Waves = append(s.row.Waves, w)
 	s.progress.say("stay: %d lost at %v, all back after %v", w.Lost, w.At.Round(time.Millisecond), took.Round(time.Millisecond))
-}
-
-// probe sends messages over REST for the duration.
-func (s *stayers) probe(ctx context.Context) {
-	h := pageClient(1)
-	defer h.CloseIdleConnections()
-	h.Timeout = 5 * time.Second
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
-	run := runName()
-	var sends, quiet []time.Duration
-	for n := 0; time.Since(s.begun) < s.duration; n++ {
-		begun := time.Now()
-		stormy := s.anyDown()
-		err := s.sendOne(ctx, h, run+strconv.Itoa(n), n)
-		took := time.Since(begun)
-		switch stormy = stormy || s.anyDown(); {
-		case ctx.Err() != nil:
-			return
-		case stormy && err != nil:
-			s.row.SendsFailed++
-		case stormy:
-			sends = append(sends, took)
-		case err != nil:
-			s.row.QuietFailed++
-		default:
-			quiet = append(quiet, took)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-	s.row.Sends, s.row.Quiet = percentilesOf(sends), percentilesOf(quiet)
 }
 
 func (s *stayers) anyDown() bool {
@@ -243,40 +276,22 @@ func (s *stayers) anyDown() bool {
 	return s.down > 0
 }
 
-// sendOne sends a message to oneself's neighbour.
-func (s *stayers) sendOne(ctx context.Context, h *http.Client, id string, n int) error {
-	from, to := s.accounts.all[n%len(s.accounts.all)], s.accounts.all[(n+1)%len(s.accounts.all)]
-	body := fmt.Sprintf(`{"clientMsgId":%q,"toUserId":%q,"text":{"text":"x"}}`, id, to.UserID)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.at.rest(n)+"/messages", bytes.NewReader([]byte(body)))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+from.AccessToken)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := h.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("send: %s, %w", resp.Status, err)
-	}
-	return nil
-}
-
 func (r *report) writeStay(s *strings.Builder) {
 	if r.Stay == nil {
 		return
 	}
 	row := r.Stay
-	table(s, "connections that come back", "lost", "after, s", "all back after, s", "out p50 / p99 / max, ms")
+	table(s, "connections that come back", "lost", "after, s", "all back after, s", "out p50 / p99 / max, ms", "calls to the database a connect (most)")
 	for _, w := range row.Waves {
 		took := "not"
 		if w.Took >= 0 {
 			took = fmt.Sprintf("%.1f", w.Took.Seconds())
 		}
-		cells(s, thousands(row.Connections), thousands(w.Lost), fmt.Sprintf("%.1f", w.At.Seconds()), took, w.Outage.two()+" / "+ms(w.Outage.Max))
+		cells(s, thousands(row.Connections), thousands(w.Lost), fmt.Sprintf("%.1f", w.At.Seconds()), took, w.Outage.two()+" / "+ms(w.Outage.Max), w.Database.String())
 	}
-	fmt.Fprintf(s, "\nAll were connected after %.1f s. Attempts that failed: %v. Sends over REST p50 / p99, ms: %s (%d failed) while some were missing, %s (%d failed) else.\n",
-		row.Entering.Seconds(), row.Failed, row.Sends.two(), row.SendsFailed, row.Quiet.two(), row.QuietFailed)
+	fmt.Fprintf(s, "\nAll were connected after %.1f s. Attempts that failed: %v (%d refused without retryAfterMs); let in before they could synchronise: %d; told to begin anew: %d. Sends over REST p50 / p99, ms: %s (%d failed) while some were missing, %s (%d failed) else.\n",
+		row.Entering.Seconds(), row.Failed, row.Unadvised, row.Unsynced, row.Resyncs, row.Sends.two(), row.SendsFailed, row.Quiet.two(), row.QuietFailed)
+	a := row.Account
+	fmt.Fprintf(s, "Messages sent %d, acknowledged %d, stored %d of %d conversations; lost %d, doubled %d, at another place %d, holes %d, their receiver not told %d.\n",
+		a.Sent, a.Acknowledged, a.Stored, a.Conversations, a.Lost, a.Doubled, a.Moved, a.Holes, a.Untold)
 }

@@ -25,7 +25,9 @@ type stormRow struct {
 	Each  percentiles `json:"each"`
 
 	ConnectCPU float64 `json:"cpuUsPerConnect"` // of a server of our own, or a cluster
-	Error      string  `json:"error,omitempty"`
+
+	Database *databaseCost `json:"database,omitempty"`
+	Error    string        `json:"error,omitempty"`
 }
 
 func (b *bench) storm(ctx context.Context) {
@@ -110,8 +112,10 @@ func gone(ctx context.Context, p place) error {
 func (b *bench) comeBack(ctx context.Context, p place, of []account, row *stormRow) error {
 	var from time.Duration
 	var err error
+	var asked databaseCount
 	w := p.watched()
 	if w != nil {
+		asked = w.database()
 		if from, err = w.cpu(); err != nil {
 			return err
 		}
@@ -133,7 +137,7 @@ func (b *bench) comeBack(ctx context.Context, p place, of []account, row *stormR
 		if err != nil {
 			return err
 		}
-		row.ConnectCPU = perUnit(to-from, len(of))
+		row.ConnectCPU, row.Database = perUnit(to-from, len(of)), w.database().since(asked)
 	}
 	if n := back.lost.Load(); n > 0 {
 		return fmt.Errorf("%d of %d connections were lost again", n, len(of))
