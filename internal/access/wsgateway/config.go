@@ -29,9 +29,11 @@ type Config struct {
 	MaxFrameNew     config.Bytes `yaml:"max_frame_new" default:"4KiB" min:"1KiB" max:"64KiB" doc:"The longest frame of a client that has not connected yet."`
 	MaxConnections  int          `yaml:"max_connections" default:"1000000" min:"1" doc:"How many connections this instance takes."`
 	Unauthenticated int          `yaml:"unauthenticated_per_ip" default:"50" min:"1" doc:"How many connections that have not connected yet one IP address may have (IPv6: one /64)."`
+	Connects        int          `yaml:"connects" default:"128" min:"1" max:"100000" doc:"How many clients may be at their connect at a time; the others wait for their turn."`
 	InFlight        int          `yaml:"in_flight" default:"64" min:"1" max:"1024" doc:"How many requests of a connection may wait for their answer."`
 
-	LaneWait time.Duration `yaml:"lane_wait" default:"2s" min:"10ms" max:"1m" doc:"How long a request may wait for those before it in its lane; then it is refused as OVERLOADED, and for 10 s those of its connection may wait a quarter as long."`
+	ConnectWait time.Duration `yaml:"connect_wait" default:"5s" min:"10ms" max:"1m" doc:"How long a connect may wait for its turn; then it is refused as OVERLOADED, with this as the time to wait."`
+	LaneWait    time.Duration `yaml:"lane_wait" default:"2s" min:"10ms" max:"1m" doc:"How long a request may wait for those before it in its lane; then it is refused as OVERLOADED, and for 10 s those of its connection may wait a quarter as long."`
 
 	QueueFrames int           `yaml:"queue_frames" default:"2048" min:"8" doc:"How many frames may wait for a slow client before it is closed."`
 	QueueBytes  config.Bytes  `yaml:"queue_bytes" default:"4MiB" min:"4KiB" doc:"How many bytes may wait for a slow client before it is closed; one frame may be longer."`

@@ -54,6 +54,12 @@ func (c *conn) connect(id wire.ID, req *wirev1.ConnectRequest) {
 		}
 	}()
 	began := time.Now()
+	end, err := c.turn()
+	if err != nil {
+		c.refuseConnect(id, err)
+		return
+	}
+	defer end()
 	ctx := calls.WithRequestID(c.s.ctx, c.requestID())
 	if err := c.authenticate(ctx, req); err != nil {
 		c.refuseConnect(id, err)

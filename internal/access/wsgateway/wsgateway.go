@@ -53,6 +53,7 @@ type Service struct {
 
 	conns     *registry
 	ips       addresses
+	connects  chan struct{} // holds one for each connect at work
 	ready     *readyList
 	workers   workers
 	unsynced  unsynced
@@ -92,6 +93,7 @@ func New(cfg Config, deps Deps, log *slog.Logger, reg prometheus.Registerer) *Se
 		workers:  workers{jobs: make(chan work)},
 		noted:    obs.Every(10 * time.Second),
 		started:  time.Now(),
+		connects: make(chan struct{}, cfg.Connects),
 		cuts:     make(chan struct{}, 1),
 	}
 	s.m = newMetrics(reg, func() float64 { return float64(s.conns.count.Load()) }, s.queued)
