@@ -19,7 +19,8 @@ const optionsField = 50101
 // operation is one HTTP binding of one method.
 type operation struct {
 	method       *protogen.Method
-	id, tag      string // "message.send", "message"
+	name, tag    string // "message.send", "message"
+	id           string // the name, or for a further binding "message.send.byConversationId"
 	verb, path   string // "post", "/conversations/{conversationId}/messages"
 	body         string // "", "*" or a field of the request
 	responseBody string // "" or a field of the answer
@@ -104,11 +105,8 @@ func bindings(m *protogen.Method, tag string) ([]operation, error) {
 	var ops []operation
 	for i, r := range append([]*annotations.HttpRule{rule}, rule.GetAdditionalBindings()...) {
 		op := operation{
-			method: m, tag: tag, id: tag + "." + lowerFirst(m.GoName),
+			method: m, tag: tag, name: tag + "." + lowerFirst(m.GoName),
 			body: r.GetBody(), responseBody: r.GetResponseBody(), realtime: realtime, public: public,
-		}
-		if i > 0 {
-			op.id = fmt.Sprintf("%s_%d", op.id, i+1)
 		}
 		var template string
 		if op.verb, template, err = verbAndPath(r); err != nil {
@@ -117,9 +115,22 @@ func bindings(m *protogen.Method, tag string) ([]operation, error) {
 		if err := op.bindPath(template); err != nil {
 			return nil, err
 		}
+		if op.id = op.name; i > 0 {
+			op.id += op.by()
+		}
 		ops = append(ops, op)
 	}
 	return ops, nil
+}
+
+// by tells a further binding of a method from the first by what its path names. It stands apart from the name, as there is no
+// such method.
+func (op *operation) by() string {
+	var by strings.Builder
+	for _, name := range op.names {
+		by.WriteString(".by" + upperFirst(name))
+	}
+	return by.String()
 }
 
 func verbAndPath(r *annotations.HttpRule) (verb, path string, err error) {

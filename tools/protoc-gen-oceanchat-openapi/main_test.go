@@ -119,6 +119,9 @@ func TestGenerateRefuses(t *testing.T) {
 		{"two methods on one route", func(f *descriptorpb.FileDescriptorProto) {
 			rule(f, 1).Pattern = &annotations.HttpRule_Post{Post: "/login"}
 		}, "POST /login is bound twice"},
+		{"two bindings of the same name", func(f *descriptorpb.FileDescriptorProto) {
+			rule(f, 0).GetAdditionalBindings()[0].Pattern = &annotations.HttpRule_Post{Post: "/elsewhere"}
+		}, "two operations would be called sample.send"},
 		{"unknown body field", func(f *descriptorpb.FileDescriptorProto) { rule(f, 2).Body = "nothing" }, "body: "},
 		{"streaming", func(f *descriptorpb.FileDescriptorProto) {
 			f.GetService()[0].GetMethod()[0].ServerStreaming = new(true)

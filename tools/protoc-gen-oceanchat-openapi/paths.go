@@ -26,7 +26,7 @@ func (s *schemas) paths(ops []operation) (object, error) {
 			return nil, fmt.Errorf("%s %s is bound twice", strings.ToUpper(op.verb), op.path)
 		}
 		if ids[op.id] {
-			return nil, fmt.Errorf("two services share the method name %s", op.id)
+			return nil, fmt.Errorf("two operations would be called %s", op.id)
 		}
 		ids[op.id] = true
 		described, err := s.operation(op)
@@ -46,8 +46,7 @@ func (s *schemas) operation(op operation) (object, error) {
 		o = o.with("summary", firstSentence(text))
 	}
 	if op.realtime {
-		name, _, _ := strings.Cut(op.id, "_")
-		text = strings.TrimSpace(text + "\n\nAlso on the long connection, as `" + name + "`.")
+		text = strings.TrimSpace(text + "\n\nAlso on the long connection, as `" + op.name + "`.")
 	}
 	o = o.with("description", text)
 	if deprecated(op.method) {

@@ -40,7 +40,8 @@ type AuthServiceClient interface {
 	Register(ctx context.Context, in *RegisterRequest, opts ...grpc.CallOption) (*RegisterResponse, error)
 	// Login opens a session for a device; an older session of the same device ends.
 	Login(ctx context.Context, in *LoginRequest, opts ...grpc.CallOption) (*TokenResponse, error)
-	// Refresh exchanges a refresh token, which works once, for a new pair.
+	// Refresh exchanges a refresh token for a new pair. A token works once; the one just before the current one gives the
+	// same new pair again for a minute (auth.refresh_grace), for an answer that was lost. Any older one ends the session.
 	Refresh(ctx context.Context, in *RefreshRequest, opts ...grpc.CallOption) (*TokenResponse, error)
 	// Logout ends the caller's session everywhere.
 	Logout(ctx context.Context, in *LogoutRequest, opts ...grpc.CallOption) (*LogoutResponse, error)
@@ -140,7 +141,8 @@ type AuthServiceServer interface {
 	Register(context.Context, *RegisterRequest) (*RegisterResponse, error)
 	// Login opens a session for a device; an older session of the same device ends.
 	Login(context.Context, *LoginRequest) (*TokenResponse, error)
-	// Refresh exchanges a refresh token, which works once, for a new pair.
+	// Refresh exchanges a refresh token for a new pair. A token works once; the one just before the current one gives the
+	// same new pair again for a minute (auth.refresh_grace), for an answer that was lost. Any older one ends the session.
 	Refresh(context.Context, *RefreshRequest) (*TokenResponse, error)
 	// Logout ends the caller's session everywhere.
 	Logout(context.Context, *LogoutRequest) (*LogoutResponse, error)

@@ -80,7 +80,8 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_oceanchat_group_v1_group_proto_rawDescGZIP(), []int{0}
 }
 
-// JoinMode is how strangers get in.
+// JoinMode is how strangers get in. It is kept and shown; the methods that request and open are for (group.join) come
+// later, so until then every group is as with invite.
 type JoinMode int32
 
 const (
@@ -188,17 +189,18 @@ func (HistoryVisibility) EnumDescriptor() ([]byte, []int) {
 
 // Group as the caller sees it.
 type Group struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	GroupId           string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
-	Name              string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Avatar            string                 `protobuf:"bytes,3,opt,name=avatar,proto3" json:"avatar,omitempty"`
-	Description       string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
-	Announcement      string                 `protobuf:"bytes,5,opt,name=announcement,proto3" json:"announcement,omitempty"`
-	OwnerId           string                 `protobuf:"bytes,6,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
-	MemberCount       int32                  `protobuf:"varint,7,opt,name=member_count,json=memberCount,proto3" json:"member_count,omitempty"`
-	JoinMode          JoinMode               `protobuf:"varint,8,opt,name=join_mode,json=joinMode,proto3,enum=oceanchat.group.v1.JoinMode" json:"join_mode,omitempty"`
-	HistoryVisibility HistoryVisibility      `protobuf:"varint,9,opt,name=history_visibility,json=historyVisibility,proto3,enum=oceanchat.group.v1.HistoryVisibility" json:"history_visibility,omitempty"`
-	MuteAll           bool                   `protobuf:"varint,10,opt,name=mute_all,json=muteAll,proto3" json:"mute_all,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	GroupId     string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Name        string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Avatar      string                 `protobuf:"bytes,3,opt,name=avatar,proto3" json:"avatar,omitempty"`
+	Description string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	// Empty: group.setAnnouncement comes later.
+	Announcement      string            `protobuf:"bytes,5,opt,name=announcement,proto3" json:"announcement,omitempty"`
+	OwnerId           string            `protobuf:"bytes,6,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
+	MemberCount       int32             `protobuf:"varint,7,opt,name=member_count,json=memberCount,proto3" json:"member_count,omitempty"`
+	JoinMode          JoinMode          `protobuf:"varint,8,opt,name=join_mode,json=joinMode,proto3,enum=oceanchat.group.v1.JoinMode" json:"join_mode,omitempty"`
+	HistoryVisibility HistoryVisibility `protobuf:"varint,9,opt,name=history_visibility,json=historyVisibility,proto3,enum=oceanchat.group.v1.HistoryVisibility" json:"history_visibility,omitempty"`
+	MuteAll           bool              `protobuf:"varint,10,opt,name=mute_all,json=muteAll,proto3" json:"mute_all,omitempty"`
 	// The caller's role; "" after having left.
 	Role          Role                   `protobuf:"varint,11,opt,name=role,proto3,enum=oceanchat.group.v1.Role" json:"role,omitempty"`
 	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`

@@ -908,7 +908,7 @@ func (x *TypingPush) GetUserId() string {
 	return ""
 }
 
-// PresencePush is the push "presence".
+// PresencePush is the push "presence". It is not sent yet.
 type PresencePush struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
