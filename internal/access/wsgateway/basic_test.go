@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oceanchat/oceanchat/internal/access/wsgateway"
+	"github.com/oceanchat/oceanchat/internal/chat"
 )
 
 // WSGW-1: the handshake's rules for subprotocols and origins.
@@ -50,6 +51,32 @@ func TestHandshake(t *testing.T) {
 			}
 			_ = c.nc.Close()
 		})
+	}
+}
+
+// A handshake that is refused has an id like every other request: that of api-gateway before it, the caller's, or a new one.
+func TestRefusedHandshakeHasID(t *testing.T) {
+	w := build(t, defaults(t), wsgateway.Deps{Mounted: true}, slog.DiscardHandler)
+	for _, tt := range []struct{ name, given, caller, want string }{
+		{name: "of api-gateway", given: "gw1", caller: "me1", want: "gw1"},
+		{name: "of the caller", caller: "me1", want: "me1"},
+		{name: "no id", caller: "a b"},
+		{name: "none"},
+	} {
+		rec, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/ws", nil)
+		r.Header.Set("X-Request-Id", tt.caller)
+		if tt.given != "" {
+			rec.Header().Set("X-Request-Id", tt.given)
+		}
+		w.gw.Handler().ServeHTTP(rec, r)
+		var body struct{ RequestID string }
+		if err := json.Unmarshal(rec.Body.Bytes(), &body); err != nil {
+			t.Fatal(err)
+		}
+		id := rec.Header().Get("X-Request-Id")
+		if !chat.ValidID(id) || body.RequestID != id || tt.want != "" && id != tt.want {
+			t.Errorf("%s: requestId = %q, X-Request-Id = %q; want %q in both", tt.name, body.RequestID, id, tt.want)
+		}
 	}
 }
 

@@ -17,12 +17,16 @@ import (
 	"github.com/oceanchat/oceanchat/internal/wire"
 )
 
-const handshakeTimeout = 5 * time.Second
+const (
+	handshakeTimeout = 5 * time.Second
+	headerRequest    = "X-Request-Id"
+)
 
 // Handler returns the handler of /ws. It answers 503 unless Run is ready; the connections live as long as Run.
 func (s *Service) Handler() http.Handler { return http.HandlerFunc(s.serveWS) }
 
 func (s *Service) serveWS(w http.ResponseWriter, r *http.Request) {
+	nameRequest(w, r)
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		w.Header().Set("Upgrade", "websocket")
 		httpError(w, http.StatusUpgradeRequired, fault.New(fault.Malformed, "a WebSocket handshake is needed"))
@@ -92,9 +96,21 @@ func (s *Service) originAllowed(r *http.Request) bool {
 	return netdoor.SameOrigin(r)
 }
 
-// httpError answers before the handshake with the error object of the contract.
+// nameRequest answers with an id of the request: the one that api-gateway gave it, else the caller's if it is one, else a new one.
+func nameRequest(w http.ResponseWriter, r *http.Request) {
+	if w.Header().Get(headerRequest) != "" {
+		return
+	}
+	id := r.Header.Get(headerRequest)
+	if !chat.ValidID(id) {
+		id = chat.NewID()
+	}
+	w.Header().Set(headerRequest, id)
+}
+
+// httpError answers before the handshake with the error object of the contract, for a request that has its name.
 func httpError(w http.ResponseWriter, status int, err error) {
-	body, merr := wire.MarshalJSON(wire.ErrorObject(err, ""))
+	body, merr := wire.MarshalJSON(wire.ErrorObject(err, w.Header().Get(headerRequest)))
 	if merr != nil {
 		body = []byte("{}")
 	}

@@ -40,9 +40,21 @@ func (s *Service) Send(ctx context.Context, req *messagev1.SendRequest) (*messag
 	entry.GetText().Text = s.words.mask(entry.GetText().GetText())
 	r, err := s.appendAs(ctx, sender, c, convlog.Draft{Entry: entry, Hash: sent, Resend: req.GetResend()})
 	if err != nil {
-		return nil, err
+		return nil, named(err, req)
 	}
 	return response(c, r), nil
+}
+
+// named calls a target that is not there what the request called it: who wrote to a user or a group knows of no conversation.
+func named(err error, req *messagev1.SendRequest) error {
+	switch {
+	case !fault.IsReason(err, fault.NotFoundReason):
+	case req.GetToUserId() != "":
+		return fault.Wrap(err, fault.NotFoundReason, "no such user: %s", req.GetToUserId())
+	case req.GetGroupId() != "":
+		return fault.Wrap(err, fault.NotFoundReason, "no such group: %s", req.GetGroupId())
+	}
+	return err
 }
 
 // stalePermits bounds how often a send asks again because membership changed under it.

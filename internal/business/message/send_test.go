@@ -130,20 +130,25 @@ func TestSendRefused(t *testing.T) {
 		name string
 		req  *messagev1.SendRequest
 		want fault.Reason
+		msg  string // for the developer; any if empty
 	}{
-		{"unknown user", &messagev1.SendRequest{ToUserId: "nobody"}, fault.NotFoundReason},
-		{"who blocks me", &messagev1.SendRequest{ToUserId: "cid"}, fault.NotAllowed},
-		{"other people's chat", &messagev1.SendRequest{ConversationId: "d~bob~cid"}, fault.NotFoundReason},
-		{"no group", &messagev1.SendRequest{GroupId: "none"}, fault.NotFoundReason},
-		{"other people's group", &messagev1.SendRequest{GroupId: "team"}, fault.NotFoundReason},
-		{"other people's group by conversation", &messagev1.SendRequest{ConversationId: "g~team"}, fault.NotFoundReason},
-		{"group that I left", &messagev1.SendRequest{GroupId: "old"}, fault.NotMember},
-		{"my inbox", &messagev1.SendRequest{ConversationId: "i~ann"}, fault.NotFoundReason},
-		{"another inbox", &messagev1.SendRequest{ConversationId: "i~bob"}, fault.NotFoundReason},
+		{"unknown user", &messagev1.SendRequest{ToUserId: "nobody"}, fault.NotFoundReason, "no such user: nobody"},
+		{"unknown user by conversation", &messagev1.SendRequest{ConversationId: "d~ann~nobody"}, fault.NotFoundReason, "no such conversation"},
+		{"who blocks me", &messagev1.SendRequest{ToUserId: "cid"}, fault.NotAllowed, ""},
+		{"other people's chat", &messagev1.SendRequest{ConversationId: "d~bob~cid"}, fault.NotFoundReason, "no such conversation"},
+		{"no group", &messagev1.SendRequest{GroupId: "none"}, fault.NotFoundReason, "no such group: none"},
+		{"other people's group", &messagev1.SendRequest{GroupId: "team"}, fault.NotFoundReason, "no such group: team"},
+		{"other people's group by conversation", &messagev1.SendRequest{ConversationId: "g~team"}, fault.NotFoundReason, "no such conversation"},
+		{"group that I left", &messagev1.SendRequest{GroupId: "old"}, fault.NotMember, ""},
+		{"my inbox", &messagev1.SendRequest{ConversationId: "i~ann"}, fault.NotFoundReason, "no such conversation"},
+		{"another inbox", &messagev1.SendRequest{ConversationId: "i~bob"}, fault.NotFoundReason, "no such conversation"},
 	} {
 		tt.req.ClientMsgId, tt.req.Text = "m1", &messagev1.Text{Text: "hi"}
 		_, err := w.pub.Send(w.as("ann"), tt.req)
 		wantReason(t, tt.name+": Send", err, tt.want)
+		if got := fault.Of(err); tt.msg != "" && (got == nil || got.Msg != tt.msg) {
+			t.Errorf("%s: Send = %v; want the message %q", tt.name, err, tt.msg)
+		}
 	}
 	if info, err := w.stream.Info(t.Context()); err != nil || info.Last != 0 {
 		t.Errorf("the log has %d batches, %v; want none", info.Last, err)

@@ -24,7 +24,7 @@ const helpText = `  /list                  conversations, with what is unread
   /open NAME             open the conversation with a user, a #group, a number or an id of /list
   /group NAME USER…      make a group and open it; "A NAME" may have spaces
   /who                   who takes part in the open conversation, and who is on line
-  /history [N]           the newest N messages, 20 without N
+  /history [N]           the newest N messages, 20 without N, at most 100
   /help                  this
   /quit                  end
   everything else is sent to the open conversation; // begins a text with a slash`
@@ -261,6 +261,10 @@ func (t *talk) cmdHistory(ctx context.Context, args []string) error {
 			return fmt.Errorf("%q is no number of messages", args[0])
 		}
 	}
-	t.page(ctx, open, min(n, historyMax))
+	if n > historyMax {
+		t.say("history: at most the newest %d", historyMax)
+		n = historyMax
+	}
+	t.page(ctx, open, n)
 	return nil
 }
