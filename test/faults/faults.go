@@ -26,8 +26,8 @@ type fault struct {
 // everything is what a fault touches that leaves nothing alone.
 const everything = "everything"
 
-// faults lists all faults of this world.
-func (w *world) faults() []fault {
+// faults lists all faults of this world; in the short suite some wait for less.
+func (w *world) faults(short bool) []fault {
 	if w.single != nil {
 		return []fault{
 			{name: "kill -9 the process", touches: everything, short: true, times: 3, run: killed(w.single)},
@@ -40,6 +40,10 @@ func (w *world) faults() []fault {
 			{name: "fill the disk of nats-2 for 20 s", touches: "nats", short: true, times: 1, run: w.full(20*time.Second, w.parts.NATS[1])},
 			{name: "fill the disks of all three NATS servers for 20 s", touches: "nats", short: true, times: 1, run: w.full(20*time.Second, w.parts.NATS...)},
 		}
+	}
+	away := 60 * time.Second
+	if short {
+		away = 10 * time.Second
 	}
 	var list []fault
 	for _, target := range local.Targets() {
@@ -58,9 +62,7 @@ func (w *world) faults() []fault {
 	list = append(list,
 		fault{name: "stop nats-2 for 30 s (SIGSTOP)", touches: "nats", times: 1, run: paused(30*time.Second, w.parts.NATS[1])},
 		fault{name: "kill -9 Redis, back empty", touches: "redis", short: true, times: 1, run: func(ctx context.Context, r *runner) error { return w.emptyRedis(ctx, r.between(0, 2*time.Second)) }},
-		fault{name: "stop MongoDB for 60 s (SIGSTOP)", touches: "mongo", short: true, times: 1, run: func(ctx context.Context, r *runner) error {
-			return pausedFor(ctx, r.shorter(60*time.Second, 10*time.Second), w.parts.Mongo)
-		}},
+		fault{name: fmt.Sprintf("stop MongoDB for %.0f s (SIGSTOP)", away.Seconds()), touches: "mongo", short: true, times: 1, run: paused(away, w.parts.Mongo)},
 	)
 	for _, target := range linked {
 		list = append(list, fault{name: "cut " + target + "-1 from NATS for 10 s", touches: target, short: target == "message", times: 1, run: w.parted(target+"-1", 10*time.Second)})

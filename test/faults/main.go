@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 
 // all runs the faults that are asked for, and then those at random.
 func (r *runner) all(ctx context.Context, f flags) error {
-	list := r.w.faults()
+	list := r.w.faults(f.short)
 	only := regexp.MustCompile(f.only)
 	list = slices.DeleteFunc(list, func(x fault) bool { return !only.MatchString(x.name) || f.short && !x.short })
 	if len(list) == 0 {
@@ -124,7 +124,7 @@ func (r *runner) all(ctx context.Context, f flags) error {
 		return nil
 	}
 	if f.short { // by chance comes what the short suite leaves out too, but for what takes long to prepare
-		list = slices.DeleteFunc(r.w.faults(), func(x fault) bool { return !only.MatchString(x.name) || x.prepare != nil })
+		list = slices.DeleteFunc(r.w.faults(f.short), func(x fault) bool { return !only.MatchString(x.name) || x.prepare != nil })
 	}
 	return r.walk(ctx, list, f.random, f.seed)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	oceanchat "github.com/oceanchat/oceanchat/sdk/go"
@@ -42,14 +43,26 @@ func (b *Boat) Online() bool { return b.State().Phase == oceanchat.Online }
 
 // InSync waits until every client is online and has all of its conversations up to heads.
 func (f *Fleet) InSync(ctx context.Context, heads map[string]uint64) error {
-	return f.Until(ctx, "in sync", func(b *Boat) bool {
-		for id, seq := range heads {
-			if takesPart(b.User.ID, id) && !b.Has(id, seq) {
-				return false
-			}
+	err := f.Until(ctx, "in sync", func(b *Boat) bool { return b.Online() && len(b.lacks(heads)) == 0 })
+	if err == nil {
+		return nil
+	}
+	for _, b := range f.Boats {
+		if lacks := b.lacks(heads); len(lacks) > 0 {
+			err = fmt.Errorf("%w; %s lacks %s", err, b.User.Username, strings.Join(lacks, ", "))
 		}
-		return b.Online()
-	})
+	}
+	return err
+}
+
+// lacks tells what the client has not got of its conversations, each as "id: 5 of 7".
+func (b *Boat) lacks(heads map[string]uint64) (list []string) {
+	for _, id := range slices.Sorted(maps.Keys(heads)) {
+		if takesPart(b.User.ID, id) && !b.Has(id, heads[id]) {
+			list = append(list, fmt.Sprintf("%s: %d of %d", id, b.got()[id], heads[id]))
+		}
+	}
+	return list
 }
 
 // Settle waits until everything that was said is sent. Nobody may talk meanwhile.
@@ -118,8 +131,8 @@ func (f *Fleet) logs(ctx context.Context) (map[string][]history.Entry, error) {
 			return nil, fmt.Errorf("%s logs in: %w", b.User.Username, err)
 		}
 		id := Direct(b.User.ID, f.Boats[(i+1)%len(f.Boats)].User.ID)
-		log, err := Log(ctx, b.User, id)
-		if err != nil && client.ReasonOf(err) != "CONVERSATION_NOT_FOUND" { // nobody has written yet
+		log, err := Log(ctx, b.User, id) // empty if nobody has written yet
+		if err != nil {
 			return nil, err
 		}
 		logs[id] = log
