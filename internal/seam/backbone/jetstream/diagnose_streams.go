@@ -29,12 +29,13 @@ const (
 
 // looked is what was found of one stream.
 type looked struct {
-	name  string
-	info  *js.StreamInfo // nil: not there, or not told
-	err   error
-	ahead time.Duration // of the leader's clock before ours
-	trip  time.Duration
-	found []finding.Finding
+	name    string
+	info    *js.StreamInfo // nil: not there, or not told
+	err     error
+	ahead   time.Duration // of the leader's clock before ours
+	trip    time.Duration
+	lagging []*js.PeerInfo // who has a copy that is not as the leader's
+	found   []finding.Finding
 
 	denied bool // this user may not look
 }
@@ -63,6 +64,7 @@ func (d Diagnosis) streams(ctx context.Context, b *Backbone) []finding.Finding {
 	wg.Wait()
 	found := summary("nats log", all[:logs])
 	found = append(found, summary("nats queues", all[logs:])...)
+	found = append(found, copies(all)...)
 	if l := d.beyond(ctx, b); l != nil {
 		found = append(found, *l)
 	}
@@ -99,7 +101,9 @@ func (d Diagnosis) look(ctx context.Context, b *Backbone, want js.StreamConfig, 
 	if at := l.info.TimeStamp; !at.IsZero() {
 		l.ahead = at.Sub(sent.Add(l.trip))
 	}
-	l.found = slices.Concat(deviations(check, l.info.Config, want), peers(check, l.info), fullness(check, l.info))
+	lagging, headless := outOfStep(check, l.info)
+	l.lagging = lagging
+	l.found = slices.Concat(deviations(check, l.info.Config, want), headless, fullness(check, l.info))
 	switch {
 	case isLog:
 		for _, r := range d.Readers {
@@ -131,7 +135,7 @@ func summary(check string, all []looked) (found []finding.Finding) {
 		case l.info != nil:
 			there++
 			bytes += l.info.State.Bytes
-			if len(l.found) == 0 {
+			if len(l.found)+len(l.lagging) == 0 {
 				good++
 			}
 		case l.denied:
@@ -211,29 +215,6 @@ func size(n int64) string {
 		return "anything"
 	}
 	return finding.Bytes(n)
-}
-
-// peers judges the servers that hold a stream; without a cluster there is none to judge.
-func peers(check string, i *js.StreamInfo) []finding.Finding {
-	if i.Cluster == nil {
-		return nil
-	}
-	if i.Cluster.Leader == "" {
-		return []finding.Finding{finding.Bad(check, "has no leader", "start the servers that hold it: more than half of them must run")}
-	}
-	var out []string
-	for _, p := range i.Cluster.Replicas {
-		switch {
-		case p.Offline:
-			out = append(out, p.Name+" is off line")
-		case !p.Current:
-			out = append(out, fmt.Sprintf("%s is %d operations behind", p.Name, p.Lag))
-		}
-	}
-	if len(out) == 0 {
-		return nil
-	}
-	return []finding.Finding{finding.Warn(check, strings.Join(out, ", "), "start that server, or give it time; until then one failure more stops the stream")}
 }
 
 // fullness judges a stream that refuses what is more than its size.

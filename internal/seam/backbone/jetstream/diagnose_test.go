@@ -270,8 +270,8 @@ func TestDiagnoseCluster(t *testing.T) {
 	noneOf(t, slices.DeleteFunc(found, func(f finding.Finding) bool { return strings.Contains(f.Found, "takes messages of at most 1 MiB") }), finding.Problem)
 
 	c.Stop(2)
-	found = diagnose(has(finding.Warning, "nats stream OC_LOG_0", "s2 is "))
-	findingtest.Want(t, found, finding.Warning, "nats stream OC_LOG_0", "s2 is ")
+	found = diagnose(has(finding.Warning, "nats copies s2", "it is off line: 6 of 6 streams"))
+	findingtest.Want(t, found, finding.Warning, "nats copies s2", "it is off line: 6 of 6 streams")
 	findingtest.Want(t, found, finding.Problem, "nats 127.0.0.1", "nobody listens there")
 	c.Stop(1)
 	found = diagnose(has(finding.Problem, "nats jetstream", "does not answer"))
