@@ -120,7 +120,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	c.Settings = append(c.Settings, f.settings...)
 	err = show(out, f.Dir, c)
 	if err == nil {
-		watch(ctx, out, f.Dir, c.Processes())
+		watch(ctx, out, f.Dir, c)
 	}
 	_ = os.Remove(filepath.Join(f.Dir, description)) // if it was written: nothing of it is true any more
 	_, _ = fmt.Fprintln(out, "stopping")
@@ -131,20 +131,46 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 const description = "cluster.json"
 
 // watch tells of processes that end, until ctx does.
-func watch(ctx context.Context, out io.Writer, dir string, list []*local.Process) {
+func watch(ctx context.Context, out io.Writer, dir string, c *local.Cluster) {
 	var wg sync.WaitGroup
-	for _, p := range list {
+	for _, p := range c.Processes() {
 		wg.Go(func() {
-			if code, err := p.Wait(ctx); err == nil {
-				_, _ = fmt.Fprintf(out, "%s ended with code %d; its log is %s\n", p.Name, code, p.Log)
-				if len(p.Targets) > 0 {
-					_, _ = fmt.Fprintf(out, "start it again by: env $(cat %s) oceanchat %s\n", filepath.Join(dir, "processes", p.Name+".env"), strings.Join(p.Targets, " "))
-				}
+			code, err := p.Wait(ctx)
+			if err != nil {
+				return
+			}
+			_, _ = fmt.Fprint(out, obituary(p.Name, code, p.Log, again(dir, p, slices.Contains(c.Parts.NATS, p))))
+			if code <= 0 { // somebody wanted it so: told now, and no fault when the cluster stops
+				p.Kill()
 			}
 		})
 	}
 	wg.Wait()
 	<-ctx.Done()
+}
+
+// obituary tells how a process ended, and how to start it again, if that is known.
+func obituary(name string, code int, log, again string) string {
+	how := fmt.Sprintf("ended with code %d", code)
+	if code < 0 {
+		how = "was killed"
+	}
+	text := fmt.Sprintf("%s %s; its log is %s\n", name, how, log)
+	if again != "" {
+		text += "start it again by: " + again + "\nCtrl-C in its own terminal ends that one, not Ctrl-C here\n"
+	}
+	return text
+}
+
+// again is the command that starts a process with its own settings, "" for a part that would lack its data.
+func again(dir string, p *local.Process, isNATS bool) string {
+	switch {
+	case len(p.Targets) > 0:
+		return fmt.Sprintf("env $(cat %s) %s", filepath.Join(dir, "processes", p.Name+".env"), p.Command())
+	case isNATS:
+		return p.Command()
+	}
+	return ""
 }
 
 // show prints the addresses, and writes the settings and the processes into files.

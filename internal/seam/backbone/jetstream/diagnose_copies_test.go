@@ -33,11 +33,13 @@ func TestCopies(t *testing.T) {
 			[]string{"nats copies n2: it is off line: 2 of 3 streams have one copy less"},
 		},
 		{
-			"silent", []looked{stream(&js.PeerInfo{Name: "n2", Active: 11 * time.Second}, good("n3")), stream(good("n2"))},
+			"silent",
+			[]looked{stream(&js.PeerInfo{Name: "n2", Active: 11 * time.Second}, good("n3")), stream(good("n2"))},
 			[]string{"nats copies n2: it was not heard of for 11s: 1 of 2 streams may have one copy less"},
 		},
 		{
-			"both behind", []looked{stream(&js.PeerInfo{Name: "n3", Lag: 7}, &js.PeerInfo{Name: "n2", Lag: 2}), stream(&js.PeerInfo{Name: "n3", Lag: 9})},
+			"both behind",
+			[]looked{stream(&js.PeerInfo{Name: "n3", Lag: 7}, &js.PeerInfo{Name: "n2", Lag: 2}), stream(&js.PeerInfo{Name: "n3", Lag: 9})},
 			[]string{
 				"nats copies n2: its copies of 1 of 2 streams are behind, by up to 2 operations",
 				"nats copies n3: its copies of 2 of 2 streams are behind, by up to 9 operations",
