@@ -11,6 +11,9 @@ import (
 	"github.com/oceanchat/oceanchat/internal/finding"
 )
 
+// lostAfter is when NATS takes a copy for lost, whatever it lags by.
+const lostAfter = 10 * time.Second
+
 // outOfStep returns the servers whose copy of a stream is not as its leader's, or that there is no leader.
 func outOfStep(check string, i *js.StreamInfo) ([]*js.PeerInfo, []finding.Finding) {
 	if i.Cluster == nil { // one server
@@ -37,8 +40,8 @@ func copies(all []looked) (found []finding.Finding) {
 	return found
 }
 
-// state is what the leaders of streams know of one server. Until it counts as off line they only notice that it is silent,
-// which is no lag where nothing is written.
+// state is what the leaders of streams know of one server. Until it counts as off line they only notice that it is silent;
+// its lag then says what was written since, not that it will catch up.
 func state(lagging []*js.PeerInfo, streams int) string {
 	var silent time.Duration
 	var lag uint64
@@ -48,7 +51,7 @@ func state(lagging []*js.PeerInfo, streams int) string {
 		}
 		silent, lag = max(silent, p.Active), max(lag, p.Lag)
 	}
-	if lag == 0 {
+	if lag == 0 || silent >= lostAfter {
 		return fmt.Sprintf("it was not heard of for %s: %d of %d streams may have one copy less", finding.Round(silent), len(lagging), streams)
 	}
 	return fmt.Sprintf("its copies of %d of %d streams are behind, by up to %d operations", len(lagging), streams, lag)

@@ -34,7 +34,7 @@ func TestCopies(t *testing.T) {
 		},
 		{
 			"silent",
-			[]looked{stream(&js.PeerInfo{Name: "n2", Active: 11 * time.Second}, good("n3")), stream(good("n2"))},
+			[]looked{stream(&js.PeerInfo{Name: "n2", Active: 11 * time.Second, Lag: 2}, good("n3")), stream(good("n2"))},
 			[]string{"nats copies n2: it was not heard of for 11s: 1 of 2 streams may have one copy less"},
 		},
 		{
