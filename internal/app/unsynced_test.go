@@ -27,17 +27,17 @@ func TestUnsynced(t *testing.T) {
 	for i, tt := range []struct {
 		sync   string
 		server func(context.Context, func()) error
-		raised uint64
+		raised bool
 	}{
-		{"always", dies, 0},
-		{"always", ends, 0},
-		{"interval", ends, 0},
-		{"interval", dies, 0},
-		{"interval", dies, 1},
-		{"interval", ends, 1},
-		{"interval", dies, 0},
-		{"always", ends, 1},
-		{"always", ends, 0},
+		{"always", dies, false},
+		{"always", ends, false},
+		{"interval", ends, false},
+		{"interval", dies, false},
+		{"interval", dies, true},
+		{"interval", ends, true},
+		{"interval", dies, false},
+		{"always", ends, true},
+		{"always", ends, false},
 	} {
 		before, err := db.Log().Epoch(t.Context())
 		if err != nil {
@@ -50,8 +50,8 @@ func TestUnsynced(t *testing.T) {
 			t.Fatalf("process %d = %v", i, err)
 		}
 		after, err := db.Log().Epoch(t.Context())
-		if err != nil || after-before != tt.raised {
-			t.Errorf("process %d, %s: the epoch went from %d to %d, %v; want it raised by %d", i, tt.sync, before, after, err, tt.raised)
+		if err != nil || (after > before) != tt.raised {
+			t.Errorf("process %d, %s: the epoch went from %d to %d, %v; want it raised: %t", i, tt.sync, before, after, err, tt.raised)
 		}
 	}
 }

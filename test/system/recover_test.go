@@ -39,13 +39,15 @@ func (r *restarts) politely() {
 	r.s.mustRun(0, "nothing to do", "recover", "--partitions", "1", "--apply") // which stores what the log holds first
 }
 
-func (r *restarts) wantEpoch(want int) {
+// raised fails unless the epoch is above another one, and returns it.
+func (r *restarts) raised(before int) int {
 	r.t.Helper()
 	var got struct{ Epoch int }
 	r.must(r.Boats[0].User.Do(r.t.Context(), "POST", "/sync", client.Object{"syncToken": ""}, &got))
-	if got.Epoch != want {
-		r.t.Errorf("epoch = %d; want %d", got.Epoch, want)
+	if got.Epoch <= before {
+		r.t.Errorf("epoch = %d; want it above %d", got.Epoch, before)
 	}
+	return got.Epoch
 }
 
 // L7: the log is lost while the server is down, once all of it was stored. Clients of the SDK learn of the new epoch, nothing is lost, and
@@ -58,17 +60,17 @@ func TestRecoverLostLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.s.mustRun(1, "the log is lost", "recover")
-		r.s.mustRun(0, "the epoch is 2", "recover", "--apply")
+		r.s.mustRun(0, "done; the epoch is", "recover", "--apply")
 		r.s.mustRun(0, "nothing to do", "recover")
 	})
-	r.wantEpoch(2)
+	epoch := r.raised(1)
 	r.through(1, func() { // and without the command: a start mends it by itself
 		r.politely()
 		if err := os.RemoveAll(filepath.Join(r.s.dir, "nats")); err != nil {
 			t.Fatal(err)
 		}
 	})
-	r.wantEpoch(3)
+	r.raised(epoch)
 	r.judge()
 }
 
@@ -87,7 +89,7 @@ func TestChangePartitions(t *testing.T) {
 		}
 		r.s.flags = []string{"--log-partitions", "3"}
 	})
-	r.wantEpoch(2)
+	r.raised(1)
 	r.judge()
 }
 
@@ -141,7 +143,7 @@ func TestBackupPutBack(t *testing.T) {
 	if err := bob.Do(t.Context(), "POST", "/sync", client.Object{"syncToken": before.SyncToken}, &after); err != nil {
 		t.Fatal(err)
 	}
-	if !after.Resync || after.Epoch != before.Epoch+1 {
+	if !after.Resync || after.Epoch <= before.Epoch {
 		t.Errorf("sync with the old token = %+v; want resync, and an epoch above %d", after, before.Epoch)
 	}
 	if seq := send(s, 36); seq != 31 {

@@ -169,6 +169,16 @@ func (w *world) epoch() uint64 {
 	return e
 }
 
+// raised fails unless the epoch is above another one, and returns it.
+func (w *world) raised(before uint64) uint64 {
+	w.t.Helper()
+	e := w.epoch()
+	if e <= before {
+		w.t.Errorf("epoch = %d; want it above %d", e, before)
+	}
+	return e
+}
+
 // complete fails unless every number up to the newest is stored; hidden counts those without a body.
 func (w *world) complete(hidden int) {
 	w.t.Helper()
@@ -217,7 +227,8 @@ func TestLostLog(t *testing.T) {
 		}
 	}
 	w.want(command.Failed, "the log is lost")
-	w.want(command.OK, "the epoch is 2", "--apply")
+	w.want(command.OK, "done; the epoch is", "--apply")
+	epoch := w.raised(1)
 	w.want(command.OK, "nothing to do")
 	w.talk(2)
 	w.store()
@@ -227,8 +238,8 @@ func TestLostLog(t *testing.T) {
 			t.Errorf("partition %d is at %d; want it behind %d", p, m.Position, before[p].Position)
 		}
 	}
-	if e := w.epoch(); e != 2 {
-		t.Errorf("epoch = %d; want 2", e)
+	if e := w.epoch(); e != epoch {
+		t.Errorf("epoch = %d; want %d", e, epoch)
 	}
 }
 
@@ -255,7 +266,7 @@ func TestLogSetBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.want(command.Failed, "was set back")
-	w.want(command.OK, "the epoch is 2", "--apply")
+	w.want(command.OK, "done; the epoch is", "--apply")
 	w.talk(1)
 	w.store()
 	w.complete(0)
@@ -276,7 +287,7 @@ func TestTorn(t *testing.T) {
 	w.want(command.Failed, "12 ENTRIES ARE MISSING")
 	w.want(command.Failed, "--accept-loss", "--apply")
 	w.want(command.Failed, "nothing was changed", "--accept-loss")
-	w.want(command.OK, "the epoch is 2", "--accept-loss", "--apply")
+	w.want(command.OK, "done; the epoch is", "--accept-loss", "--apply")
 	w.store()
 	w.complete(len(w.conns))
 	w.talk(1)
@@ -290,11 +301,13 @@ func TestPartitions(t *testing.T) {
 	w.talk(3)
 	w.want(command.Failed, "from 2 to 5", "--partitions", "5")
 	w.want(command.Failed, "do persistence and orchestrator run?", "--partitions", "5", "--apply", "--wait", "1ms")
+	epoch := w.epoch()
 	for _, n := range []int{5, 1, 4} {
 		w.store()
 		highest := slices.MaxFunc(w.marks(), func(a, b store.Mark) int { return int(a.Position) - int(b.Position) })
 		w.want(command.OK, fmt.Sprint("set log.partitions to ", n), "--partitions", fmt.Sprint(n), "--apply")
 		w.partitions = n
+		epoch = w.raised(epoch)
 		w.want(command.OK, "nothing to do")
 		if w.noted != n {
 			t.Errorf("noted %d partitions; want %d", w.noted, n)
@@ -312,8 +325,8 @@ func TestPartitions(t *testing.T) {
 	}
 	w.store()
 	w.complete(0)
-	if e := w.epoch(); e != 4 {
-		t.Errorf("epoch = %d; want 4", e)
+	if e := w.epoch(); e != epoch {
+		t.Errorf("epoch = %d; want %d", e, epoch)
 	}
 }
 

@@ -77,9 +77,10 @@ type Log interface {
 	Store(ctx context.Context, b Batch) error
 	// Mark returns a partition's mark; the zero Mark if nothing was stored.
 	Mark(ctx context.Context, partition int) (Mark, error)
-	// MoveMark sets a partition's mark from from to to and, if raise, the epoch one up, or returns ErrConflict.
+	// MoveMark sets a partition's mark from from to to and, if raise, raises the epoch, or returns ErrConflict.
 	MoveMark(ctx context.Context, partition int, from, to Mark, raise bool) error
-	// Epoch returns the log's epoch, 1 at first.
+	// Epoch returns the log's epoch, 1 at first. Each raise takes it up, at least to the time in ms since 1970: a back-up that is put back
+	// twice, or one from before a raise, would otherwise count to a number again that clients of the time in between hold.
 	Epoch(ctx context.Context) (uint64, error)
 	// Heads returns the stored heads among ids, in any order.
 	Heads(ctx context.Context, ids []chat.ConversationID) ([]Head, error)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -42,10 +43,11 @@ type (
 		Position  int64         `bson:"p"`
 	}
 	markDoc struct {
-		Partition   int64  `bson:"_id"`
-		Incarnation string `bson:"i"`
-		Position    int64  `bson:"p"`
-		Raised      int64  `bson:"r"` // how often this mark raised the epoch
+		Partition   int64         `bson:"_id"`
+		Incarnation string        `bson:"i"`
+		Position    int64         `bson:"p"`
+		Raised      int64         `bson:"r"` // how often this mark raised the epoch
+		RaisedAt    bson.DateTime `bson:"t"` // when last
 	}
 	rawDoc struct {
 		Key  string `bson:"_id"` // partition/incarnation/position
@@ -92,7 +94,7 @@ func (l Log) store(ctx context.Context, b store.Batch) error {
 	if err := l.storeHeads(ctx, b); err != nil {
 		return err
 	}
-	return l.moveMark(ctx, b.Partition, b.From, b.To, 0)
+	return l.moveMark(ctx, b.Partition, b.From, b.To, false)
 }
 
 func (l Log) storeEntries(ctx context.Context, b store.Batch) error {
@@ -196,11 +198,16 @@ func (l Log) mark(ctx context.Context, from *mongo.Database, partition int) (mar
 }
 
 // moveMark moves a mark from from to to and raises the epoch, or returns store.ErrConflict.
-func (l Log) moveMark(ctx context.Context, partition int, from, to store.Mark, raise int64) error {
+func (l Log) moveMark(ctx context.Context, partition int, from, to store.Mark, raise bool) error {
 	c := l.db.data.Collection(marks)
 	at := append(byKey(int64(partition)), bson.E{Key: "i", Value: from.Incarnation}, bson.E{Key: "p", Value: count(from.Position)})
-	next := append(set(bson.D{{Key: "i", Value: to.Incarnation}, {Key: "p", Value: count(to.Position)}}),
-		bson.E{Key: "$inc", Value: bson.D{{Key: "r", Value: raise}}})
+	next := set(bson.D{{Key: "i", Value: to.Incarnation}, {Key: "p", Value: count(to.Position)}})
+	first := markDoc{Partition: int64(partition), Incarnation: to.Incarnation, Position: count(to.Position)}
+	if raise {
+		first.Raised, first.RaisedAt = 1, millis(time.Now())
+		next = append(next, bson.E{Key: "$inc", Value: bson.D{{Key: "r", Value: first.Raised}}},
+			bson.E{Key: "$max", Value: bson.D{{Key: "t", Value: first.RaisedAt}}})
+	}
 	res, err := c.UpdateOne(ctx, at, next)
 	if err != nil || res.MatchedCount == 1 {
 		return err
@@ -208,7 +215,7 @@ func (l Log) moveMark(ctx context.Context, partition int, from, to store.Mark, r
 	if from != (store.Mark{}) {
 		return store.ErrConflict
 	}
-	_, err = c.InsertOne(ctx, markDoc{int64(partition), to.Incarnation, count(to.Position), raise})
+	_, err = c.InsertOne(ctx, first)
 	if mongo.IsDuplicateKeyError(err) {
 		return store.ErrConflict
 	}
@@ -230,18 +237,18 @@ func (l Log) Mark(ctx context.Context, partition int) (store.Mark, error) {
 func (l Log) MoveMark(ctx context.Context, partition int, from, to store.Mark, raise bool) error {
 	ctx, cancel := l.db.bound(ctx)
 	defer cancel()
-	var by int64
-	if raise {
-		by = 1
-	}
-	if err := l.moveMark(ctx, partition, from, to, by); err != nil {
+	if err := l.moveMark(ctx, partition, from, to, raise); err != nil {
 		return fmt.Errorf("move mark of partition %d: %w", partition, explain(ctx, err))
 	}
 	return nil
 }
 
-// Epoch implements store.Log: one more than all marks together raised it, so that no second document has to move with a
-// mark. It never falls, as marks are never deleted, those of partitions that are no more included.
+// Epoch implements store.Log: the time at which a mark last raised it, 1 if none did, and how often all of them did. So a raise is a change
+// of one document, the mark's own, and always takes it up: the count rises, the latest time does not fall, whatever other partitions
+// raise at that moment and whatever the clocks of their processes say. (A share of each mark in the sum that lifts it to the time would
+// lift it several times if several raise at once, and it would run ahead of the clock.) It never falls, as marks are never deleted, those of
+// partitions that are no more included. As a number of JSON it has to stay below 2^53: the time in ms, 2^41 until 2039, leaves room for more raises
+// than there will be.
 func (l Log) Epoch(ctx context.Context) (uint64, error) {
 	ctx, cancel := l.db.bound(ctx)
 	defer cancel()
@@ -249,11 +256,11 @@ func (l Log) Epoch(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read epoch: %w", explain(ctx, err))
 	}
-	epoch := uint64(1)
+	latest, raised := bson.DateTime(1), int64(0)
 	for _, m := range ms {
-		epoch += uint64(m.Raised)
+		latest, raised = max(latest, m.RaisedAt), raised+m.Raised
 	}
-	return epoch, nil
+	return uint64(int64(latest) + raised), nil
 }
 
 // Heads implements store.Log. The read is linearizable: numbers are given by it, and right after a fail-over a new

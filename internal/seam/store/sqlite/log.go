@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
@@ -161,7 +162,7 @@ func (l Log) MoveMark(ctx context.Context, partition int, from, to store.Mark, r
 		if err := t.moveMark(partition, from, to); err != nil || !raise {
 			return err
 		}
-		_, err := t.exec(`UPDATE epoch SET value = value + 1`)
+		_, err := t.exec(`UPDATE epoch SET value = max(value + 1, ?)`, time.Now().UnixMilli())
 		return err
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
@@ -48,6 +49,16 @@ func batch(from uint64, es ...store.Entry) store.Batch {
 		b.Heads = append(b.Heads, head(e.ConversationID, e.Seq))
 	}
 	return b
+}
+
+// epochAbove returns the epoch, which must be above another one.
+func epochAbove(t *testing.T, s Stores, before uint64) uint64 {
+	t.Helper()
+	now := got[uint64](t)(s.Log.Epoch(t.Context()))
+	if now <= before {
+		t.Fatalf("epoch = %d; want it above %d", now, before)
+	}
+	return now
 }
 
 // TestLog runs the rules of store.Log.
@@ -133,13 +144,35 @@ func TestLog(t *testing.T, open Open) {
 		must(t, s.Log.MoveMark(ctx, 0, store.Mark{}, mark(4), false))
 		same(t, "epoch", got[uint64](t)(s.Log.Epoch(ctx)), uint64(1))
 		must(t, s.Log.MoveMark(ctx, 0, mark(4), second, true))
-		same(t, "epoch", got[uint64](t)(s.Log.Epoch(ctx)), uint64(2))
+		raised := epochAbove(t, s, 1)
 		wantErr(t, "from an old mark", s.Log.MoveMark(ctx, 0, mark(4), mark(5), true), store.ErrConflict)
 		wantErr(t, "from a mark that never was", s.Log.MoveMark(ctx, 1, mark(4), mark(5), true), store.ErrConflict)
-		same(t, "epoch after conflicts", got[uint64](t)(s.Log.Epoch(ctx)), uint64(2))
+		same(t, "epoch after conflicts", got[uint64](t)(s.Log.Epoch(ctx)), raised)
 		same(t, "Mark", got[store.Mark](t)(s.Log.Mark(ctx, 0)), second)
 		oneWins(t, race(func(int) error { return s.Log.MoveMark(ctx, 0, second, mark(9), true) }), store.ErrConflict)
-		same(t, "epoch after a race", got[uint64](t)(s.Log.Epoch(ctx)), uint64(3))
+		epochAbove(t, s, raised)
+	})
+	t.Run("each raise takes the epoch up", func(t *testing.T) { // L7
+		s, ctx := open(t), t.Context()
+		from, epoch := store.Mark{}, uint64(1)
+		for range 20 { // faster than the clock
+			must(t, s.Log.MoveMark(ctx, 0, from, mark(1), true))
+			from, epoch = mark(1), epochAbove(t, s, epoch)
+		}
+	})
+	t.Run("what is put back raises to another epoch", func(t *testing.T) { // L7
+		epoch := uint64(time.Now().UnixMilli())
+		for range 3 { // each time the same database
+			s := open(t)
+			noErrors(t, race(func(n int) error { return s.Log.MoveMark(t.Context(), n, store.Mark{}, mark(1), true) }))
+			epoch = epochAbove(t, s, epoch)
+			if now := uint64(time.Now().UnixMilli()); epoch > now+racers {
+				t.Errorf("epoch = %d at %d ms; ahead of the clock the next ones only count, and are given again", epoch, now)
+			}
+			for uint64(time.Now().UnixMilli()) <= epoch {
+				<-time.After(time.Millisecond)
+			}
+		}
 	})
 	t.Run("by hash", func(t *testing.T) { // invariant 3
 		s, ctx := open(t), t.Context()
