@@ -329,12 +329,17 @@ func TestDatabaseBehindLog(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		purged uint64
+		mark   convlog.Mark
 		want   bool // it starts
 	}{
-		{"the log has it all", 0, true},
-		{"up to where the database stands", 3, true},
-		{"one is missing", 4, false},
-		{"all is purged", 6, false},
+		{"the log has it all", 0, convlog.Mark{Incarnation: "a", Position: 3}, true},
+		{"up to where the database stands", 3, convlog.Mark{Incarnation: "a", Position: 3}, true},
+		{"one is missing", 4, convlog.Mark{Incarnation: "a", Position: 3}, false},
+		{"all is purged", 6, convlog.Mark{Incarnation: "a", Position: 3}, false},
+		{"another log, which has it all", 0, convlog.Mark{Incarnation: "b", Position: 9}, true},
+		{"another log, of which one is missing", 1, convlog.Mark{Incarnation: "b", Position: 9}, false},
+		{"another log, all is purged", 6, convlog.Mark{Incarnation: "b", Position: 3}, false},
+		{"nothing was stored, one is missing", 1, convlog.Mark{}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, d := newStream("a"), newDatabase()
@@ -345,10 +350,15 @@ func TestDatabaseBehindLog(t *testing.T) {
 			d.store(t, s, 3)
 			stop()
 			s.purge(tt.purged)
+			d.mark = tt.mark
 			if !tt.want {
-				err := convlog.New(convlog.Defaults(1), []backbone.Log{s}, d, slog.New(slog.DiscardHandler), nil).Run(t.Context(), func() {})
+				ctx, cancel := context.WithCancel(t.Context())
+				err := convlog.New(convlog.Defaults(1), []backbone.Log{s}, d, discard(), func(string) {}).Run(ctx, cancel)
 				if err == nil || !strings.Contains(err.Error(), "oceanchat recover") {
 					t.Errorf("Run = %v; want an error that says what to do", err)
+				}
+				if d.mark != tt.mark || d.epoch != 1 {
+					t.Errorf("the mark is %v, the epoch %d; want nothing changed", d.mark, d.epoch)
 				}
 				return
 			}

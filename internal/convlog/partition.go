@@ -19,7 +19,7 @@ import (
 var errPurged = errors.New("convlog: messages were purged while they were read")
 
 // errGap says that the database stands before the log.
-var errGap = errors.New("convlog: entries are missing between the database and the log: an older back-up of the database was put back; put back a newer one, or see 'oceanchat recover'")
+var errGap = errors.New("convlog: batches are missing between the database and the log: an older back-up of the database was put back; put back a newer one, or see 'oceanchat recover'")
 
 // partition is one stream with its fold and its appender. The loop goroutine alone publishes and folds.
 type partition struct {
@@ -124,14 +124,18 @@ func (p *partition) reconcile(ctx context.Context) (backbone.LogInfo, Mark, erro
 				return info, mark, err
 			}
 		}
+		if n := Missing(mark, info); n > 0 {
+			if err := p.refuse(ctx, mark, info, n); err != nil {
+				return info, mark, err
+			}
+			continue
+		}
 		if fits(mark, info) {
-			return info, mark, p.reaches(ctx, mark, info)
+			return info, mark, nil
 		}
 		to, raise := Mark{Incarnation: info.Incarnation}, mark != Mark{}
 		if mark.Incarnation == info.Incarnation {
 			to.Position = info.Last
-		} else if info.First > 0 {
-			to.Position = info.First - 1
 		}
 		moved, err := p.stored.MoveMark(ctx, p.index, mark, to, raise)
 		if err != nil {
@@ -145,20 +149,18 @@ func (p *partition) reconcile(ctx context.Context) (backbone.LogInfo, Mark, erro
 	}
 }
 
-// reaches refuses a log of which more was purged than is stored. The writer never purges that much, so the database is an
-// older one than the log has seen: between the two, entries are missing, and others' numbers would be given again (L7).
-func (p *partition) reaches(ctx context.Context, mark Mark, info backbone.LogInfo) error {
-	for mark.Position+1 < info.First {
-		now, err := p.stored.Mark(ctx, p.index)
-		if err != nil {
-			return fmt.Errorf("read the writer's mark: %w", err)
-		}
-		if now.Incarnation != mark.Incarnation || now.Position <= mark.Position {
-			return fmt.Errorf("%w: it begins at %d, stored is up to %d", errGap, info.First, mark.Position)
-		}
-		mark = now // it was stored, and then purged, after the mark was read
+// refuse refuses a log of which more was purged than is stored. The writer never purges that much, so the database is an
+// older one than the log has seen, and others' numbers would be given again (L7). It returns nil if the mark has moved
+// meanwhile: what it did not know was stored, and then purged.
+func (p *partition) refuse(ctx context.Context, mark Mark, info backbone.LogInfo, missing uint64) error {
+	now, err := p.stored.Mark(ctx, p.index)
+	if err != nil {
+		return fmt.Errorf("read the writer's mark: %w", err)
 	}
-	return nil
+	if now != mark {
+		return nil
+	}
+	return fmt.Errorf("%w: the log begins at %d, of it is stored up to %d", errGap, info.First, info.First-1-missing)
 }
 
 // foldFrom returns the first position to fold: what is not stored, enough for the remembered ids, and the last message, by

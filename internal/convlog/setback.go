@@ -23,6 +23,17 @@ func fits(mark Mark, info backbone.LogInfo) bool {
 	return mark.Incarnation == info.Incarnation && mark.Position <= info.Last
 }
 
+// Missing returns how many batches were purged from a log that the mark does not know to be stored. Purged is only what is stored, so a newer
+// database had them: in this one and in the log they are missing, and nothing that is left need show it. Of another log than the
+// mark's all that was purged counts; some of it may have been stored by way of the log before.
+func Missing(mark Mark, info backbone.LogInfo) uint64 {
+	next := uint64(1)
+	if mark.Incarnation == info.Incarnation {
+		next = mark.Position + 1
+	}
+	return max(info.First, next) - next
+}
+
 // confirmed returns the stream's state as a leader sees it that a majority follows: one that was cut off answers for some
 // seconds more, and what it says must not be taken for a log that was set back (L7).
 func (p *partition) confirmed(ctx context.Context) (backbone.LogInfo, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -183,6 +184,36 @@ func attackStartBesideWriter(t *testing.T, newStream streams) {
 		t.Errorf("epoch = %d, %v; want 1: nothing was lost", epoch, err)
 	}
 	wantSeq(t, one, "m3", 3)
+}
+
+// L7: what another one adopted, stored and purged after a start's look at the mark is not missing.
+func TestStartBesidePurge(t *testing.T) {
+	for _, old := range []convlog.Mark{{Incarnation: "a", Position: 1}, {Incarnation: "b", Position: 9}, {}} {
+		t.Run(fmt.Sprint(old), func(t *testing.T) {
+			s, d := newStream("a"), newDatabase()
+			two, stop := open(t, s, d, seldom)
+			for i := range 5 {
+				wantSeq(t, two, fmt.Sprint("m", i), uint64(i+1))
+			}
+			stop()
+			d.store(t, s, 5)
+			now, once := d.mark, sync.Once{}
+			d.mark = old
+			d.on(nil, func(context.Context) {
+				once.Do(func() {
+					if moved, err := d.MoveMark(t.Context(), 0, old, now, false); err != nil || !moved {
+						t.Errorf("MoveMark = %v, %v", moved, err)
+					}
+					s.purge(4)
+				})
+			})
+			one, _ := open(t, s, d, nil)
+			if epoch, _, err := one.Positions(t.Context()); err != nil || epoch != 1 {
+				t.Errorf("epoch = %d, %v; want 1: nothing was lost", epoch, err)
+			}
+			wantSeq(t, one, "next", 6)
+		})
+	}
 }
 
 // L7: a stream that is made anew or set back under a running process ends it, also when it has grown since, and also

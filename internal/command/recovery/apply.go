@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/oceanchat/oceanchat/internal/seam/store"
@@ -15,7 +16,7 @@ const lookEvery = 200 * time.Millisecond
 
 // The answers that are no success.
 var (
-	errLoss   = errors.New("entries are missing in both; put back a newer back-up of the database, or accept it with --accept-loss")
+	errLoss   = errors.New("the database and the log both lack them; put back a newer back-up of the database, or accept it with --accept-loss")
 	errNotRun = errors.New("nothing was changed: run it again with --apply")
 )
 
@@ -39,10 +40,8 @@ func (r *run) all(ctx context.Context) error {
 		r.say("log.partitions is %d, and the logs were made for %d", r.Partitions, r.of)
 	}
 	amiss := r.tell(r.out)
-	for i := range r.parts {
-		if r.parts[i].missing > 0 && !r.acceptLoss {
-			return errLoss
-		}
+	if err := r.losses(); err != nil {
+		return err
 	}
 	change := r.partitions > 0 && r.partitions != r.of
 	switch {
@@ -72,6 +71,21 @@ func (r *run) all(ctx context.Context) error {
 	}
 	r.say("done; the epoch is %d", epoch)
 	return r.note()
+}
+
+// losses refuses what is lost unless that is accepted.
+func (r *run) losses() error {
+	loss := func(p part) bool { return p.purged() > 0 || p.missing > 0 }
+	if !slices.ContainsFunc(r.parts, loss) {
+		return nil
+	}
+	if !r.acceptLoss {
+		return errLoss
+	}
+	if slices.ContainsFunc(r.parts, func(p part) bool { return p.purged() > 0 }) {
+		r.say("where nothing is left of a conversation that lost entries, their numbers are given again; clients learn of it by the epoch")
+	}
+	return nil
 }
 
 func (r *run) say(format string, args ...any) { _, _ = fmt.Fprintf(r.out, format+"\n", args...) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/oceanchat/oceanchat/internal/convlog"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
 )
@@ -16,7 +17,7 @@ const (
 	current state = iota // the log goes on where the database stands
 	lost                 // there is no log, or a new one that holds nothing
 	setBack              // the log ends before what is stored
-	torn                 // the log begins behind what is stored, or is another one: entries may be missing between the two
+	torn                 // the log begins behind what is stored, or is another one: something may be missing between the two
 )
 
 // part is one partition.
@@ -26,24 +27,32 @@ type part struct {
 	mark    store.Mark
 	info    backbone.LogInfo
 	floor   uint64 // up to which every reader has read it
-	missing int    // entries that are in neither of the two; of one that is torn
+	missing int    // entries that are in neither of the two, as far as what is left shows them; of one that is torn
 }
 
 func (p *part) empty() bool { return !p.there || p.info.First > p.info.Last || p.info.Last == 0 }
 
+// purged returns how many batches are in neither of the two. A start is refused by the same rule.
+func (p *part) purged() uint64 { return convlog.Missing(convlog.Mark(p.mark), p.info) }
+
+func (p *part) same() bool { return p.mark.Incarnation == p.info.Incarnation }
+
 func (p *part) state() state {
-	same := p.mark.Incarnation == p.info.Incarnation
 	switch {
 	case !p.there && p.mark == (store.Mark{}):
 		return current // never used
-	case !p.there, !same && p.empty() && p.mark != (store.Mark{}):
+	case !p.there:
 		return lost
-	case same && p.mark.Position > p.info.Last:
-		return setBack
-	case !same && p.mark != (store.Mark{}), p.mark.Position+1 < p.info.First:
+	case p.purged() > 0:
 		return torn
+	case p.same() && p.mark.Position > p.info.Last:
+		return setBack
+	case p.same(), p.mark == (store.Mark{}):
+		return current
+	case p.empty():
+		return lost
 	}
-	return current
+	return torn
 }
 
 // handled says that nothing in the log is still needed.
@@ -93,7 +102,7 @@ func (r *run) madeFor(logs map[int]int) (int, error) {
 	return r.Partitions, nil
 }
 
-// read fills in a partition. The mark is read first, as its writer may go on meanwhile.
+// read fills in a partition. The mark is read first, as its writer may go on meanwhile, and store and purge what this mark does not know.
 func (r *run) read(ctx context.Context, p *part) (err error) {
 	if p.mark, err = r.Log.Mark(ctx, p.index); err != nil || !p.there {
 		return err
@@ -105,8 +114,17 @@ func (r *run) read(ctx context.Context, p *part) (err error) {
 	if err := l.Confirm(ctx); err != nil {
 		return err
 	}
-	if p.info, err = l.Info(ctx); err != nil {
-		return err
+	for moved := true; moved; {
+		if p.info, err = l.Info(ctx); err != nil {
+			return err
+		}
+		known := p.mark
+		if p.purged() > 0 {
+			if p.mark, err = r.Log.Mark(ctx, p.index); err != nil {
+				return err
+			}
+		}
+		moved = p.mark != known
 	}
 	p.floor = p.info.Last
 	for _, name := range r.Readers {
@@ -147,14 +165,32 @@ func (p *part) words() string {
 	case setBack:
 		return fmt.Sprintf("the log ends at %d, the database has it up to %d: the log was set back. It goes on behind that, in a new epoch", p.info.Last, p.mark.Position)
 	case torn:
-		if p.missing == 0 {
-			return fmt.Sprintf("the log from %d to %d is another one than the database knows, and fits. It is stored, in a new epoch", p.info.First, p.info.Last)
-		}
-		return fmt.Sprintf("%d ENTRIES ARE MISSING between the database and the log from %d to %d", p.missing, p.info.First, p.info.Last)
+		return p.tornWords()
 	case current:
 	}
 	if p.empty() {
 		return "ok, all is stored"
 	}
 	return fmt.Sprintf("ok, %d of %d are stored, %d handed on", min(p.mark.Position, p.info.Last), p.info.Last, p.floor)
+}
+
+// tornWords counts batches where positions are missing, and entries where numbers of conversations are.
+func (p *part) tornWords() string {
+	log := fmt.Sprintf("the log from %d to %d", p.info.First, p.info.Last)
+	if p.empty() {
+		log = fmt.Sprintf("the log, empty and to go on at %d,", p.info.First)
+	}
+	entries := ""
+	if p.missing > 0 {
+		entries = fmt.Sprintf("; by what is left, %d ENTRIES", p.missing)
+	}
+	switch n := p.purged(); {
+	case n > 0 && p.same():
+		return fmt.Sprintf("%d BATCHES ARE MISSING: the database has it up to %d, %s does not have them any more%s", n, p.mark.Position, log, entries)
+	case n > 0:
+		return fmt.Sprintf("UP TO %d BATCHES ARE MISSING: %s is another one than the database knows, and had more before%s", n, log, entries)
+	case p.missing > 0:
+		return fmt.Sprintf("%d ENTRIES ARE MISSING: %s is another one than the database knows, and begins behind it", p.missing, log)
+	}
+	return log + " is another one than the database knows, and fits, but whether the log before it had more cannot be seen. It is stored, in a new epoch"
 }

@@ -69,7 +69,7 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.StringVar(&dir, "data-dir", "", "the data `directory`; its server must be stopped (default: what the settings say)")
 	f.BoolVar(&o.place.Cluster, "cluster", false, "the log and the database of the cluster that the settings name")
 	f.IntVar(&o.partitions, "partitions", 0, "change the `number` of partitions; set log.partitions to it afterwards")
-	f.BoolVar(&o.acceptLoss, "accept-loss", false, "go on where entries are in neither of them: their numbers stay empty")
+	f.BoolVar(&o.acceptLoss, "accept-loss", false, "go on where batches or entries are in neither of them: numbers that are seen to be missing stay empty, others may be given again")
 	f.BoolVar(&o.apply, "apply", false, "do it")
 	f.DurationVar(&o.wait, "wait", time.Minute, "how long others may take to store and to hand on what the log holds, before the number of partitions is changed")
 	err := f.Parse(args)

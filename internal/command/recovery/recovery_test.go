@@ -272,29 +272,6 @@ func TestLogSetBack(t *testing.T) {
 	w.complete(0)
 }
 
-// The database was put back from a back-up that is older than what the log still holds.
-func TestTorn(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 1)
-	w.talk(2)
-	w.store()
-	old := w.marks()[0]
-	w.talk(3)
-	l := w.streams()[0]
-	if err := l.Purge(t.Context(), old.Position+uint64(len(w.conns))); err != nil { // the third message of each
-		t.Fatal(err)
-	}
-	w.want(command.Failed, "12 ENTRIES ARE MISSING")
-	w.want(command.Failed, "--accept-loss", "--apply")
-	w.want(command.Failed, "nothing was changed", "--accept-loss")
-	w.want(command.OK, "done; the epoch is", "--accept-loss", "--apply")
-	w.store()
-	w.complete(len(w.conns))
-	w.talk(1)
-	w.store()
-	w.complete(len(w.conns))
-}
-
 func TestPartitions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)
@@ -357,8 +334,23 @@ func (c cutting) Declare(ctx context.Context, p, of int) error {
 	return c.cut(func() error { return c.Keeper.Declare(ctx, p, of) })
 }
 
+func (c cutting) Log(ctx context.Context, p int) (backbone.Log, error) {
+	l, err := c.Backbone.Log(ctx, p)
+	return purging{l, c}, err
+}
+
 func (c cutting) Drop(ctx context.Context, p int) error {
 	return c.cut(func() error { return c.Keeper.Drop(ctx, p) })
+}
+
+// purging is a log's side of cutting.
+type purging struct {
+	backbone.Log
+	c cutting
+}
+
+func (p purging) Purge(ctx context.Context, upTo uint64) error {
+	return p.c.cut(func() error { return p.Log.Purge(ctx, upTo) })
 }
 
 // marking is the database's side of cutting.
@@ -386,6 +378,47 @@ func TestInterrupted(t *testing.T) {
 					t.Errorf("it has only %d steps", step-1)
 				}
 			})
+		}
+	}
+}
+
+// The log is lost, and making a new one is ended before and after each of its steps in turn: a start goes on, and the command does.
+func TestInterruptedAdvance(t *testing.T) {
+	t.Parallel()
+	for _, again := range []bool{false, true} {
+		for _, after := range []bool{false, true} {
+			for step := 1; ; step++ {
+				w := newWorld(t, 1)
+				w.talk(2)
+				w.store()
+				if err := w.b.Backbone.Drop(t.Context(), 0); err != nil {
+					t.Fatal(err)
+				}
+				whole, left := w.b.Backbone, step
+				c := cutting{Backbone: whole, Keeper: whole, left: &left, after: after}
+				w.b.Backbone = c
+				code, out := w.recover(marking{w.db.Log(), c}, "--apply")
+				w.b.Backbone = whole
+				if code == command.OK {
+					if step < 4 {
+						t.Errorf("it has only %d steps", step-1)
+					}
+					break
+				}
+				if !strings.Contains(out, errCut.Error()) {
+					t.Fatalf("step %d: %s; want it cut", step, out)
+				}
+				if again {
+					w.want(command.OK, "partition 0", "--apply")
+				}
+				w.talk(1)
+				w.raised(1)
+				w.store()
+				w.complete(0)
+				if t.Failed() {
+					t.Fatalf("again %t, cut at step %d, after %t", again, step, after)
+				}
+			}
 		}
 	}
 }

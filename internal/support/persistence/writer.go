@@ -62,6 +62,9 @@ func (w *writer) start(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("the mark %+v is not of this log (%s, last %d): waiting for message to reconcile them",
 			mark, info.Incarnation, info.Last)
 	}
+	if n := convlog.Missing(convlog.Mark(mark), info); n > 0 { // a mark behind them would hide it
+		return 0, fmt.Errorf("%d batches of the log were purged behind the mark %+v: message refuses to start, see 'oceanchat recover'", n, mark)
+	}
 	w.mark, w.hole = mark, 0
 	clear(w.heads)
 	clear(w.holes)

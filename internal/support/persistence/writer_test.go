@@ -368,6 +368,30 @@ func TestWaitsForReconciliation(t *testing.T) {
 	wantStored(t, db, map[chat.ConversationID]uint64{team: 1})
 }
 
+// L7: over a log that was purged beyond the mark the writer waits: if it went on, nothing would tell a start of message of what is missing.
+func TestWaitsOverGap(t *testing.T) {
+	t.Parallel()
+	db, s := openDB(t), convlogtest.NewStream("a")
+	adopt(t, db.Log(), 0, s)
+	before := store.Mark{Incarnation: "a"}
+	for range 3 {
+		s.Put(encode(t, text(direct, 1, "ann")), time.Now().Add(-time.Hour))
+	}
+	s.Put(encode(t, text(team, 1, "ann")), time.Now()) // which does not show it
+	if err := s.Purge(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	w := run(t, config(), persistence.Retention{}, db.Log(), s)
+	eventually(t, "the writer waits", func() bool { return w.metric("failures_total") > 3 })
+	wantStored(t, db, map[chat.ConversationID]uint64{team: 0})
+	to := store.Mark{Incarnation: "a", Position: 3}
+	if err := db.Log().MoveMark(t.Context(), 0, before, to, true); err != nil { // as recover does
+		t.Fatal(err)
+	}
+	eventually(t, "it is stored", func() bool { return position(t, db.Log(), 0) == 4 })
+	wantStored(t, db, map[chat.ConversationID]uint64{team: 1})
+}
+
 // Batches of a partition are at least Linger apart, and what came meanwhile is stored together; a lone message waits
 // for nothing.
 func TestLinger(t *testing.T) {
