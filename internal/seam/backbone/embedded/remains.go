@@ -79,9 +79,11 @@ func empty(dir string) bool {
 func (s *Server) settle(stream string) error {
 	dir := filepath.Join(s.dir, "jetstream", account, "streams", stream)
 	paths := []string{filepath.Join(dir, metaFile), filepath.Join(dir, metaSum), filepath.Join(dir, "msgs")}
-	for top := filepath.Dir(s.dir); len(dir) >= len(top); dir = filepath.Dir(dir) {
+	top := filepath.Dir(s.dir) // the data directory, which may be "."
+	for ; dir != top; dir = filepath.Dir(dir) {
 		paths = append(paths, dir)
 	}
+	paths = append(paths, top)
 	for _, path := range paths {
 		if err := syncPath(path); err != nil {
 			return fmt.Errorf("make stream %s durable: %w", stream, err)

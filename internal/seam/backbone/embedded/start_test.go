@@ -136,6 +136,18 @@ func TestTrialLeftBehind(t *testing.T) {
 	}
 }
 
+// The data directory may be named from within it, or by one letter: there is no name above these.
+func TestShortDir(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, dir := range []string{".", "d"} {
+		b, stop := backbonetest.OpenDir(t, dir)
+		if _, err := b.Log(t.Context(), 0); err != nil {
+			t.Errorf("Log in %q = %v; want nil", dir, err)
+		}
+		stop()
+	}
+}
+
 func TestNotRunning(t *testing.T) {
 	b, stop := backbonetest.OpenDir(t, t.TempDir())
 	l, err := b.Log(t.Context(), 0)
