@@ -21,12 +21,9 @@ func (c *Client) lost(p syncPage) bool {
 	return p.resync || c.meta.Epoch != 0 && p.epoch != c.meta.Epoch
 }
 
-// judge returns, by conversation of a page, the last seq up to which what is held may stay; nothing if no log was lost. The
+// judge returns, by conversation of a page, the last seq up to which what is held may stay; nil if no log was lost. The
 // new epoch is stored only behind that, so a client that breaks off judges again.
-func (c *Client) judge(s *session, p syncPage) (map[string]uint64, error) {
-	c.mu.Lock()
-	lost := c.resyncing
-	c.mu.Unlock()
+func (c *Client) judge(s *session, p syncPage, lost bool) (map[string]uint64, error) {
 	if !lost {
 		return nil, nil
 	}
@@ -66,44 +63,56 @@ func (c *Client) common(ctx context.Context, s *session, id string, head uint64)
 		}
 		to = held[len(held)-1].To
 		after := to - min(to, pullPage)
-		differs, err := c.differs(ctx, s, id, after, to)
-		if err != nil || differs == 0 {
+		differs, alike, err := c.compare(ctx, s, id, after, to)
+		if err != nil || alike {
 			return last, err
 		}
-		last, to = differs-1, after
+		if differs > 0 {
+			last = differs - 1
+		}
+		to = after
 	}
 }
 
-// differs returns the first seq above after, to at most, at which the store has another entry than the server; 0: none.
-func (c *Client) differs(ctx context.Context, s *session, id string, after, to uint64) (uint64, error) {
+// compare compares what the store has above after, to at most, with what the server has. It returns the first seq at
+// which they differ, 0 for none, and whether they are alike; they are not if the store has no entry there.
+func (c *Client) compare(ctx context.Context, s *session, id string, after, to uint64) (differs uint64, alike bool, err error) {
 	ours, err := c.store.Entries(ctx, id, after, int(to-after))
 	if err != nil {
-		return 0, fmt.Errorf("read the store: %w", err)
+		return 0, false, fmt.Errorf("read the store: %w", err)
 	}
 	for len(ours) > 0 && ours[0].GetSeq() <= to {
 		r, err := c.insist(ctx, s, id, ours[0].GetSeq()-1)
 		if err != nil || r.GetToSeq() < ours[0].GetSeq() {
-			return 0, err // nothing that the user may see any more
+			return 0, err == nil, err // nothing that the user may see any more
 		}
 		theirs := map[uint64]string{}
 		for _, e := range r.GetEntries() {
 			theirs[e.GetSeq()] = e.GetMessageId()
 		}
 		for ; len(ours) > 0 && ours[0].GetSeq() <= min(to, r.GetToSeq()); ours = ours[1:] {
-			if it, ok := theirs[ours[0].GetSeq()]; ok && it != ours[0].GetMessageId() {
-				return ours[0].GetSeq(), nil
+			// One that is withheld has no id: it cannot be told which it is.
+			if it := theirs[ours[0].GetSeq()]; it != "" && it != ours[0].GetMessageId() {
+				return ours[0].GetSeq(), false, nil
 			}
+			alike = true
 		}
 	}
-	return 0, nil
+	return 0, alike, nil
 }
 
-// insist is pull until the server answers. A refusal is an empty answer: the user may see nothing there.
+// insist is pull until the server answers, and an empty answer came a few times: a server may be behind. A refusal is an
+// empty answer: the user may see nothing there.
 func (c *Client) insist(ctx context.Context, s *session, id string, after uint64) (*queryv1.EntriesResponse, error) {
-	for n := 0; ; n++ {
+	for n, empty := 0, 1; ; n++ {
 		r, err := c.pull(ctx, s, id, after)
 		var refused *Error
 		switch {
+		case err == nil && r.GetToSeq() <= after && empty < pullTries:
+			if !sleep(ctx, holeDelay<<empty) {
+				return nil, ctx.Err()
+			}
+			empty++
 		case err == nil:
 			return r, nil
 		case errors.As(err, &refused) && refused.definite():
@@ -135,26 +144,30 @@ func (c *Client) truncate(ch *changes, cv *conv, last uint64) {
 	}
 }
 
-// resync reads all that changed, after the server said that its log has lost something.
+// resync reads all that changed, after the server said that its log has lost something or that it could not tell before.
 func (c *Client) resync(s *session) {
-	c.mu.Lock()
-	running := c.resyncing
-	c.resyncing = true
-	c.mu.Unlock()
-	if running {
+	if s.resync.Swap(true) {
 		return
 	}
+	c.hold(s)
 	s.wg.Go(func() {
+		s.syncs.Lock()
+		defer s.syncs.Unlock()
+		s.resync.Store(false)
+		c.hold(s)
 		r, err := s.sync(c.syncToken(), "")
 		if err == nil {
-			p := syncPage{r.GetEpoch(), r.GetResync(), r.GetSyncToken(), r.GetNextPageToken(), r.GetConversations()}
-			c.mu.Lock()
-			c.resyncing = c.lost(p) // the same log: nothing of it is to be deleted
-			c.mu.Unlock()
-			err = c.syncAll(s, p)
+			err = c.syncAll(s, syncPage{r.GetEpoch(), r.GetResync(), r.GetSyncToken(), r.GetNextPageToken(), r.GetConversations()})
 		}
 		if err != nil {
 			s.fail(fmt.Errorf("resync: %w", err))
 		}
 	})
+}
+
+// hold has entries wait for a sync, so that nothing new comes behind what may be lost.
+func (c *Client) hold(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.resyncing = c.resyncing || c.session == s
 }

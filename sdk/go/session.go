@@ -47,6 +47,8 @@ type session struct {
 	began  time.Time
 	heard  atomic.Int64 // when the last frame came, in nanoseconds since began: no clock that is set moves it
 	bye    atomic.Pointer[wirev1.DisconnectPush]
+	syncs  sync.Mutex  // held while what a sync told is merged, from its first page to its last
+	resync atomic.Bool // one waits for its turn, and will tell of all that came before
 
 	mu      sync.Mutex // guards below
 	next    uint32
@@ -109,16 +111,7 @@ func (s *session) open(token string) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	if err := s.c.entered(s, first); err != nil {
-		return err
-	}
-	s.wg.Go(s.apply)
-	heartbeat := time.Duration(first.GetHeartbeatSeconds()) * time.Second
-	s.wg.Go(func() { s.beat(max(heartbeat, time.Second)) })
-	if err := s.c.named(s); err != nil {
-		return err
-	}
-	if err := s.c.syncAll(s, page(first)); err != nil {
+	if err := s.enter(first); err != nil {
 		return err
 	}
 	offered := make(chan struct{})
@@ -130,6 +123,22 @@ func (s *session) open(token string) error {
 	case <-s.ctx.Done():
 		return context.Cause(s.ctx)
 	}
+}
+
+// enter makes s the client's session and merges what connect told. A resync that is pushed meanwhile comes after it.
+func (s *session) enter(first *wirev1.ConnectResponse) error {
+	s.syncs.Lock()
+	defer s.syncs.Unlock()
+	if err := s.c.entered(s, first); err != nil {
+		return err
+	}
+	s.wg.Go(s.apply)
+	heartbeat := time.Duration(first.GetHeartbeatSeconds()) * time.Second
+	s.wg.Go(func() { s.beat(max(heartbeat, time.Second)) })
+	if err := s.c.named(s); err != nil {
+		return err
+	}
+	return s.c.syncAll(s, page(first))
 }
 
 // call sends a request and waits for its answer. The error is an *Error, ErrConnectionLost with the cause, or the

@@ -92,11 +92,14 @@ func (c *Client) isOnline(s *session) {
 }
 
 // syncAll merges the first page and pulls the others, all by the old token. The new one is stored with the last page:
-// a client that breaks off before begins again.
+// a client that breaks off before begins again. s.syncs is held.
 func (c *Client) syncAll(s *session, p syncPage) error {
-	old := c.syncToken()
+	c.mu.Lock()
+	old, lost := c.meta.SyncToken, c.lost(p)
+	c.resyncing = lost
+	c.mu.Unlock()
 	for {
-		lasts, err := c.judge(s, p)
+		lasts, err := c.judge(s, p, lost)
 		if err != nil {
 			return err
 		}
@@ -119,14 +122,15 @@ func (s *session) sync(token, page string) (*queryv1.SyncResponse, error) {
 	return r, s.call(ctx, laneSync, "query.sync", &queryv1.SyncRequest{SyncToken: token, PageToken: page}, r)
 }
 
-// merge applies one page of a sync. Of what is held stays what is not above lasts, by conversation.
+// merge applies one page of a sync. If a log was lost lasts is not nil, and of what is held stays what is not above it, by
+// conversation.
 func (c *Client) merge(s *session, p syncPage, lasts map[string]uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.session != s {
 		return errOvertaken
 	}
-	lost := c.resyncing
+	lost := lasts != nil
 	ch := c.change()
 	for _, info := range p.conversations {
 		cv := c.conv(info.GetConversationId())

@@ -54,14 +54,19 @@ func (c *conn) connect(id wire.ID, req *wirev1.ConnectRequest) {
 		}
 	}()
 	began := time.Now()
+	ctx := calls.WithRequestID(c.s.ctx, c.requestID())
+	claims, err := c.verify(ctx, req)
+	if err != nil {
+		c.refuseConnect(id, err)
+		return
+	}
 	end, err := c.turn()
 	if err != nil {
 		c.refuseConnect(id, err)
 		return
 	}
 	defer end()
-	ctx := calls.WithRequestID(c.s.ctx, c.requestID())
-	if err := c.authenticate(ctx, req); err != nil {
+	if err := c.authenticate(ctx, claims); err != nil {
 		c.refuseConnect(id, err)
 		return
 	}
@@ -98,23 +103,18 @@ func (c *conn) refuseConnect(id wire.ID, err error) {
 	}
 }
 
-// authenticate checks token, device and session, in this order, and makes the connection known by its session.
-func (c *conn) authenticate(ctx context.Context, req *wirev1.ConnectRequest) error {
+// verify checks token and device, which asks nobody. Who shows these is none of the unknown ones of its address any more: it
+// may wait for its turn without keeping others out.
+func (c *conn) verify(ctx context.Context, req *wirev1.ConnectRequest) (token.Claims, error) {
 	if req.GetToken() == "" {
-		return fault.New(fault.TokenMissing, "connect needs an access token")
+		return token.Claims{}, fault.New(fault.TokenMissing, "connect needs an access token")
 	}
 	claims, err := c.s.deps.Verifier.Verify(ctx, req.GetToken())
 	if err != nil {
-		return err
+		return claims, err
 	}
 	if err := sameDevice(claims, req); err != nil {
-		return err
-	}
-	if !c.identify(claims) {
-		return errClosed
-	}
-	if err := c.s.checkSession(ctx, c.id.SessionID); err != nil {
-		return err
+		return claims, err
 	}
 	c.mu.Lock()
 	counted := c.counted
@@ -123,7 +123,15 @@ func (c *conn) authenticate(ctx context.Context, req *wirev1.ConnectRequest) err
 	if counted {
 		c.s.ips.release(c.remote)
 	}
-	return nil
+	return claims, nil
+}
+
+// authenticate makes the connection known by its session, and then checks that.
+func (c *conn) authenticate(ctx context.Context, claims token.Claims) error {
+	if !c.identify(claims) {
+		return errClosed
+	}
+	return c.s.checkSession(ctx, c.id.SessionID)
 }
 
 func sameDevice(claims token.Claims, req *wirev1.ConnectRequest) error {

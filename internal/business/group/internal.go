@@ -49,11 +49,11 @@ func (s *Service) Overtaken(ctx context.Context, req *groupv1.OvertakenRequest) 
 		c.Set = &groupFields{}
 		return c, nil
 	})
-	if err == nil {
-		err = s.cache.drop(ctx, id) // it may be a cache that is older than the database
-	}
 	if err != nil {
 		return nil, err
+	}
+	if err := s.cache.drop(ctx, id); err != nil { // it may be older than the database
+		return nil, fault.Wrap(err, fault.Overloaded, "the cache does not answer").After(time.Second)
 	}
 	return &groupv1.OvertakenResponse{}, nil
 }

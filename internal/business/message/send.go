@@ -69,7 +69,8 @@ func (s *Service) appendAs(ctx context.Context, sender chat.UserID, c chat.Conve
 			return s.committed(ctx, d, err)
 		}
 		if n > 0 && p == d.Permit { // group answered so again, after the log had refused it
-			if _, err := s.groups.Overtaken(ctx, &groupv1.OvertakenRequest{GroupId: string(c.Group()), AsOfSeq: p}); err != nil {
+			_, err := s.groups.Overtaken(ctx, &groupv1.OvertakenRequest{GroupId: string(c.Group()), AsOfSeq: p})
+			if err != nil && fault.CodeOf(err) != fault.Unimplemented { // which an older version is
 				return convlog.Result{}, fmt.Errorf("tell group that its answer for %s is too old: %w", c, err)
 			}
 			s.permits.forget(sender, c)

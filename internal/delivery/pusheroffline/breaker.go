@@ -140,6 +140,7 @@ func (b *breaker) open(d time.Duration) {
 
 func (b *breaker) close() {
 	b.until, b.probing = time.Time{}, false
+	b.calls, b.failed, b.row = 0, 0, 0 // what was under way when it opened
 	b.notify(false)
 	b.tell()
 }

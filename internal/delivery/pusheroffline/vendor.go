@@ -69,6 +69,9 @@ func (v *vendor) handle(ctx context.Context, t backbone.Task) backbone.Verdict {
 			return verdict
 		}
 		o := v.send(ctx, t, task, token)
+		if ctx.Err() != nil && o.Class == vendorapi.Transient { // we ended it, not the vendor
+			return backbone.RetryAfter(0, ctx.Err())
+		}
 		verdict = v.judge(ctx, t, task, token, o)
 		timed := o.Class == vendorapi.Throttled || o.Class == vendorapi.AuthExpired // says itself when to come again
 		if verdict.Act != backbone.ActRetry || timed || !v.breaker.isOpen() {
