@@ -49,10 +49,19 @@ func (f *Fleet) InSync(ctx context.Context, heads map[string]uint64) error {
 	}
 	for _, b := range f.Boats {
 		if lacks := b.lacks(heads); len(lacks) > 0 {
-			err = fmt.Errorf("%w; %s lacks %s", err, b.User.Username, strings.Join(lacks, ", "))
+			err = fmt.Errorf("%w; %s lacks %s; it knows of %v", err, b.User.Username, strings.Join(lacks, ", "), b.knows())
 		}
 	}
 	return err
+}
+
+// knows returns how far conversations go as the client has heard, whether or not it has got all of it.
+func (b *Boat) knows() map[string]uint64 {
+	heads := map[string]uint64{}
+	for _, c := range b.Conversations() {
+		heads[c.GetConversationId()] = c.GetHead().GetSeq()
+	}
+	return heads
 }
 
 // lacks tells what the client has not got of its conversations, each as "id: 5 of 7".
