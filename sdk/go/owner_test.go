@@ -45,6 +45,7 @@ func TestStoreOfAnotherUser(t *testing.T) {
 				cid := w.start("cid", with(s), func(o *oceanchat.Options) { o.DeviceID = "d" })
 				w.srv.Play("fail handshake times=-1")
 				w.srv.CutAll()
+				phase(t, cid, oceanchat.Waiting) // or it would be sent yet
 				if _, err := cid.Conversation(oceanchat.User("u1")).Enqueue(t.Context(), oceanchat.Text("of cid")); err != nil {
 					t.Fatal(err)
 				}
