@@ -14,6 +14,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/command/dev"
 	"github.com/oceanchat/oceanchat/internal/command/recovery"
 	"github.com/oceanchat/oceanchat/internal/delivery/orchestrator"
+	"github.com/oceanchat/oceanchat/internal/durable"
 	"github.com/oceanchat/oceanchat/internal/lifecycle"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone/jetstream"
@@ -156,7 +157,7 @@ func notedPartitions(dir string) (int, error) {
 }
 
 func notePartitions(dir string, n int) error {
-	if err := writeDurably(filepath.Join(dir, partitionsFile), []byte(strconv.Itoa(n)+"\n")); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, partitionsFile), []byte(strconv.Itoa(n)+"\n")); err != nil {
 		return fmt.Errorf("note the number of partitions: %w", err)
 	}
 	return nil

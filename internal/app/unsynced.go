@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/oceanchat/oceanchat/internal/durable"
 	"github.com/oceanchat/oceanchat/internal/seam/backbone/embedded"
 	"github.com/oceanchat/oceanchat/internal/seam/store"
 )
@@ -59,7 +60,7 @@ func (u unsynced) begin(ctx context.Context) error {
 	}
 	switch {
 	case u.interval && !there:
-		if err := writeDurably(u.file, nil); err != nil {
+		if err := durable.WriteFile(u.file, nil); err != nil {
 			return fmt.Errorf("note that the log is not synced at once: %w", err)
 		}
 	case there && !u.interval:

@@ -110,8 +110,7 @@ var blows = []struct {
 		c.WaitUsable(t)
 	}},
 	{"the leader restarts", 1, func(t *testing.T, c *backbonetest.Cluster, s *siege, _ int) {
-		was := -1
-		eventually(t, "a server leads the stream", func() bool { was = c.Leader(s.name); return was >= 0 })
+		was := c.Leader(t, s.name)
 		c.Stop(was)
 		s.more(20)
 		c.Start(t, was)
@@ -156,8 +155,7 @@ func TestOldLeader(t *testing.T) {
 	name := backbone.LogStream(1)
 	b, _ := c.Open(t, 0)
 	openLog(t, b, 1)
-	old := -1
-	eventually(t, "a server leads the stream", func() bool { old = c.Leader(name); return old >= 0 })
+	old := c.Leader(t, name)
 	var sides [2]backbone.Log // of the old leader, of the new one
 	for i, at := range []int{old, (old + 1) % 3} {
 		b, _ := c.OpenAt(t, at)

@@ -157,7 +157,7 @@ func (c *Client) resync(s *session) {
 		c.hold(s)
 		r, err := s.sync(c.syncToken(), "")
 		if err == nil {
-			err = c.syncAll(s, syncPage{r.GetEpoch(), r.GetResync(), r.GetSyncToken(), r.GetNextPageToken(), r.GetConversations()})
+			err = c.syncAll(s, page(r))
 		}
 		if err != nil {
 			s.fail(fmt.Errorf("resync: %w", err))

@@ -26,7 +26,16 @@ type syncPage struct {
 	conversations []*queryv1.Conversation
 }
 
-func page(r *wirev1.ConnectResponse) syncPage {
+// synced is an answer that begins a sync.
+type synced interface {
+	GetEpoch() uint64
+	GetResync() bool
+	GetSyncToken() string
+	GetNextPageToken() string
+	GetConversations() []*queryv1.Conversation
+}
+
+func page(r synced) syncPage {
 	return syncPage{r.GetEpoch(), r.GetResync(), r.GetSyncToken(), r.GetNextPageToken(), r.GetConversations()}
 }
 

@@ -7,7 +7,7 @@ package arch_test
 var (
 	level0 = []string{"internal/chat", "internal/fault"}
 	level1 = []string{"gen/..."}
-	level2 = []string{"internal/config", "internal/finding", "internal/freeport", "internal/journey", "internal/lifecycle", "internal/netdoor", "internal/obs", "internal/token", "internal/wire"}
+	level2 = []string{"internal/config", "internal/durable", "internal/finding", "internal/freeport", "internal/journey", "internal/lifecycle", "internal/netdoor", "internal/obs", "internal/token", "internal/wire"}
 	level3 = []string{"internal/seam/*", "internal/convlog", "internal/permit"}
 	upTo1  = join(level0, level1)
 	upTo2  = join(level0, level1, level2)
@@ -29,6 +29,7 @@ var layers = []layer{
 	{from: "internal/chat", may: []string{"internal/fault"}, stdOnly: true, why: "level 0: domain words are pure functions"},
 	{from: "gen/...", may: level1, why: "level 1: generated code knows only its runtimes"},
 	{from: "internal/config", may: upTo1, why: "level 2: helpers know no seam and not each other"},
+	{from: "internal/durable", stdOnly: true, why: "level 2: files that outlive a power cut"},
 	{from: "internal/freeport", stdOnly: true, why: "level 2: ports for processes that are started"},
 	{from: "internal/finding", may: upTo1, why: "level 2: helpers know no seam and not each other"},
 	{from: "internal/journey", may: upTo1, why: "level 2: helpers know no seam and not each other"},

@@ -1,7 +1,6 @@
 package system
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -28,18 +27,7 @@ func TestGroupPutBack(t *testing.T) {
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit code after SIGTERM = %d; want 0", code)
 	}
-	for _, old := range []string{"oceanchat.db-wal", "oceanchat.db-shm"} {
-		if err := os.Remove(filepath.Join(s.dir, old)); err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
-		}
-	}
-	copied, err := os.ReadFile(file)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(s.dir, "oceanchat.db"), copied, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.putBack(file)
 	s.up()
 	ann.Base, bob.Base, cyd.Base = s.base, s.base, s.base
 	message := client.Object{"clientMsgId": "m1", "groupId": id, "text": client.Object{"text": "hi"}}

@@ -30,6 +30,23 @@ func (s *server) mustRun(code int, word string, args ...string) {
 	}
 }
 
+// putBack puts a back-up in place of the database of a server that has ended.
+func (s *server) putBack(file string) {
+	s.t.Helper()
+	for _, old := range []string{"oceanchat.db-wal", "oceanchat.db-shm"} {
+		if err := os.Remove(filepath.Join(s.dir, old)); err != nil && !os.IsNotExist(err) {
+			s.t.Fatal(err)
+		}
+	}
+	copied, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(s.dir, "oceanchat.db"), copied, 0o600)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // politely ends the server and lets everything be stored.
 func (r *restarts) politely() {
 	r.t.Helper()
@@ -127,13 +144,7 @@ func TestBackupPutBack(t *testing.T) {
 	}
 	s.kill()
 	s.dir = t.TempDir()
-	copied, err := os.ReadFile(file)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(s.dir, "oceanchat.db"), copied, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.putBack(file)
 	s.up()
 	ann.Base, bob.Base = s.base, s.base
 	var after struct {

@@ -8,20 +8,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oceanchat/oceanchat/internal/chat"
 	"github.com/oceanchat/oceanchat/internal/fault"
 	"github.com/oceanchat/oceanchat/internal/netdoor"
 	"github.com/oceanchat/oceanchat/internal/obs"
 )
 
-const (
-	pathWebSocket = "/ws"
-	headerRequest = "X-Request-Id"
-)
+const pathWebSocket = "/ws"
 
 // ServeHTTP serves one request: it gets an id, is answered, counted and logged, whatever happens.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := &visit{id: requestID(r), ip: s.deps.Trust.Client(r), began: time.Now()}
+	v := &visit{id: netdoor.RequestID(r), ip: s.deps.Trust.Client(r), began: time.Now()}
 	ctx := context.WithValue(r.Context(), visitKey{}, v)
 	ctx, v.span = s.deps.Trace.Start(ctx, "http request", v.id)
 	r = r.WithContext(ctx)
@@ -30,17 +26,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.m.inFlight.Dec()
 	defer s.depart(ctx, v, r.Method, rec)
 	defer s.survive(rec, r)
-	rec.Header().Set(headerRequest, v.id)
+	rec.Header().Set(netdoor.HeaderRequest, v.id)
 	rec.Header().Set("X-Content-Type-Options", "nosniff")
 	s.choose(rec, r, v)
-}
-
-// requestID takes the caller's id when it is one, else a new one.
-func requestID(r *http.Request) string {
-	if id := r.Header.Get(headerRequest); chat.ValidID(id) {
-		return id
-	}
-	return chat.NewID()
 }
 
 // survive answers a request whose handler panicked with INTERNAL.

@@ -17,10 +17,7 @@ import (
 	"github.com/oceanchat/oceanchat/internal/wire"
 )
 
-const (
-	handshakeTimeout = 5 * time.Second
-	headerRequest    = "X-Request-Id"
-)
+const handshakeTimeout = 5 * time.Second
 
 // Handler returns the handler of /ws. It answers 503 unless Run is ready; the connections live as long as Run.
 func (s *Service) Handler() http.Handler { return http.HandlerFunc(s.serveWS) }
@@ -96,21 +93,16 @@ func (s *Service) originAllowed(r *http.Request) bool {
 	return netdoor.SameOrigin(r)
 }
 
-// nameRequest answers with an id of the request: the one that api-gateway gave it, else the caller's if it is one, else a new one.
+// nameRequest answers with an id of the request: the one that api-gateway gave it, if it did.
 func nameRequest(w http.ResponseWriter, r *http.Request) {
-	if w.Header().Get(headerRequest) != "" {
-		return
+	if w.Header().Get(netdoor.HeaderRequest) == "" {
+		w.Header().Set(netdoor.HeaderRequest, netdoor.RequestID(r))
 	}
-	id := r.Header.Get(headerRequest)
-	if !chat.ValidID(id) {
-		id = chat.NewID()
-	}
-	w.Header().Set(headerRequest, id)
 }
 
 // httpError answers before the handshake with the error object of the contract, for a request that has its name.
 func httpError(w http.ResponseWriter, status int, err error) {
-	body, merr := wire.MarshalJSON(wire.ErrorObject(err, w.Header().Get(headerRequest)))
+	body, merr := wire.MarshalJSON(wire.ErrorObject(err, w.Header().Get(netdoor.HeaderRequest)))
 	if merr != nil {
 		body = []byte("{}")
 	}

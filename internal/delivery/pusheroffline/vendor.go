@@ -68,8 +68,8 @@ func (v *vendor) handle(ctx context.Context, t backbone.Task) backbone.Verdict {
 			v.breaker.give()
 			return verdict
 		}
-		o := v.send(ctx, t, task, token)
-		if ctx.Err() != nil && o.Class == vendorapi.Transient { // we ended it, not the vendor
+		o, ended := v.send(ctx, t, task, token)
+		if ended {
 			return backbone.RetryAfter(0, ctx.Err())
 		}
 		verdict = v.judge(ctx, t, task, token, o)
@@ -80,13 +80,13 @@ func (v *vendor) handle(ctx context.Context, t backbone.Task) backbone.Verdict {
 	}
 }
 
-// send asks the vendor once, and tells the breaker.
-func (v *vendor) send(ctx context.Context, t backbone.Task, task *flowv1.VendorTask, token store.PushToken) vendorapi.Outcome {
+// send asks the vendor once, and tells the breaker. ended says that ctx cut it off: the outcome says nothing of the vendor then.
+func (v *vendor) send(ctx context.Context, t backbone.Task, task *flowv1.VendorTask, token store.PushToken) (o vendorapi.Outcome, ended bool) {
 	began := time.Now()
-	o := v.adapter.Send(ctx, []vendorapi.Item{item(v.name, token, task)})[0]
+	o = v.adapter.Send(ctx, []vendorapi.Item{item(v.name, token, task)})[0]
 	if ctx.Err() != nil && o.Class == vendorapi.Transient {
 		v.breaker.give()
-		return o
+		return o, true
 	}
 	v.s.m.took.WithLabelValues(v.name).Observe(time.Since(began).Seconds())
 	v.s.m.outcomes.WithLabelValues(v.name, o.Class.String()).Inc()
@@ -96,7 +96,7 @@ func (v *vendor) send(ctx context.Context, t backbone.Task, task *flowv1.VendorT
 	if o.Class == vendorapi.Accepted && !t.Stored.IsZero() {
 		v.s.m.age.WithLabelValues(v.name).Observe(time.Since(t.Stored).Seconds())
 	}
-	return o
+	return o, false
 }
 
 // ready returns the device's token as it is now. Without one, or too late, the task is over.

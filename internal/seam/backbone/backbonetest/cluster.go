@@ -215,8 +215,15 @@ func (c *Cluster) open(t testing.TB, urls string, o nats.Option) (b *jetstream.B
 	return b, stop
 }
 
-// Leader returns which server leads a stream; -1 if none does.
-func (c *Cluster) Leader(stream string) int {
+// Leader returns which server leads a stream, once one does.
+func (c *Cluster) Leader(t testing.TB, stream string) (i int) {
+	t.Helper()
+	eventually(t, "a server leads "+stream, func() bool { i = c.leader(stream); return i >= 0 })
+	return i
+}
+
+// leader returns which server leads a stream; -1 if none does.
+func (c *Cluster) leader(stream string) int {
 	return slices.IndexFunc(c.servers, func(s *natsserver.Server) bool { return leads(s, stream) })
 }
 
@@ -230,10 +237,10 @@ func leads(s *natsserver.Server, stream string) bool {
 // StepDown has the leader of a stream give way to another server, and returns when that leads.
 func (c *Cluster) StepDown(t testing.TB, stream string) {
 	t.Helper()
-	was := c.Leader(stream)
+	was := c.Leader(t, stream)
 	c.request(t, "$JS.API.STREAM.LEADER.STEPDOWN."+stream)
 	eventually(t, "another server leads "+stream, func() bool {
-		now := c.Leader(stream)
+		now := c.leader(stream)
 		return now >= 0 && now != was
 	})
 }

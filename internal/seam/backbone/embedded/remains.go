@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/minio/highwayhash"
+
+	"github.com/oceanchat/oceanchat/internal/durable"
 )
 
 // This file deals with what a kill or a power cut leaves of the server's files, and sees to it that it is not too little.
@@ -85,7 +87,7 @@ func (s *Server) settle(stream string) error {
 	}
 	paths = append(paths, top)
 	for _, path := range paths {
-		if err := syncPath(path); err != nil {
+		if err := durable.Sync(path); err != nil {
 			return fmt.Errorf("make stream %s durable: %w", stream, err)
 		}
 	}
@@ -94,11 +96,3 @@ func (s *Server) settle(stream string) error {
 
 // account is the server's only one that has streams.
 const account = "$G"
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}

@@ -21,6 +21,8 @@ import (
 	"sync"
 
 	_ "modernc.org/sqlite" // the driver, registered as "sqlite"
+
+	"github.com/oceanchat/oceanchat/internal/durable"
 )
 
 const (
@@ -95,11 +97,7 @@ func create(path string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Sync(filepath.Dir(path))
 }
 
 // dsn names the file for the driver, with pragmas that it runs on each new connection.
